@@ -1,0 +1,1 @@
+//! Packed weights, matmul, attention, norms and rope for CPUs.
