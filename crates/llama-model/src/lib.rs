@@ -1,7 +1,25 @@
-//! Hyper-parameters, weights, KV cache and the forward pass.
+//! llama-like models on CPUs: hyper-parameters, weights, KV cache and one forward pass in three arithmetics.
+//!
+//! [`Model::load`] takes an open [`gguf_parse::Gguf`], [`Context::new`] makes room for sequences,
+//! [`Context::decode`] extends them and returns logits. [`Numerics`] says how to compute: fast, bit-identical to
+//! llama.cpp's scalar build, or in f64. A [`Trace`] sees every intermediate tensor.
+//!
+//! The transformer itself is `forward.rs`; what an arithmetic is stands in `arith/mod.rs`.
+
+mod arch;
+mod arith;
+mod context;
 mod error;
-mod interface;
+mod forward;
+mod hparams;
+mod memory;
+mod model;
+mod trace;
+mod weights;
+
+pub use context::{BatchToken, Context, ContextOptions};
 pub use error::ModelError;
-pub use interface::{
-    BatchToken, Context, ContextOptions, Hparams, LoadOptions, Model, NodeData, Numerics, Trace,
-};
+pub use hparams::{Hparams, RopeKind, RopeParams};
+pub use kernels::Isa;
+pub use model::{LoadOptions, Model, Numerics};
+pub use trace::{NodeData, NodeName, Trace};

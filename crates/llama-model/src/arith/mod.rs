@@ -1,0 +1,135 @@
+//! The three arithmetics in which the one forward pass computes.
+//!
+//! [`Arithmetic`] is the vocabulary of `forward.rs`: what a transformer does, at the grain at which a fast
+//! implementation can fuse (a norm, several matrices on one input, an attention block). `Reference` computes as
+//! llama.cpp's scalar build does, `Oracle` in f64, `Fast` with the SIMD kernels.
+
+mod fast;
+mod oracle;
+mod reference;
+mod rows;
+
+pub(crate) use fast::Fast;
+pub(crate) use oracle::Oracle;
+pub(crate) use reference::Reference;
+
+use crate::ModelError;
+use crate::context::BatchToken;
+use crate::hparams::{Hparams, RopeParams};
+use crate::trace::Traced;
+use crate::weights::FileTensor;
+
+/// A value of the residual stream: f32, or f64 in the oracle.
+pub(crate) trait Real: Traced + Copy + Default + Send + Sync + std::ops::AddAssign + 'static {
+    fn from_f32(x: f32) -> Self;
+    fn to_f32(self) -> f32;
+}
+
+impl Real for f32 {
+    fn from_f32(x: f32) -> Self {
+        x
+    }
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Real for f64 {
+    fn from_f32(x: f32) -> Self {
+        Self::from(x)
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the logits leave the oracle as f32")]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+}
+
+/// Scores and weighted values of an attention block, for a trace: `[n_head, n_tokens, …]`.
+#[derive(Default)]
+pub(crate) struct Scores<R> {
+    /// `[n_head, n_tokens, n_kv]` before softmax, `n_kv` padded as llama.cpp pads it.
+    pub(crate) kq: Vec<R>,
+    /// The same after softmax.
+    pub(crate) kq_soft_max: Vec<R>,
+    /// `[n_head, n_tokens, n_embd_head]`
+    pub(crate) kqv: Vec<R>,
+}
+
+/// Shape of an attention block.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads {
+    pub(crate) n_head: usize,
+    pub(crate) n_head_kv: usize,
+    pub(crate) n_embd_head: usize,
+    pub(crate) scale: f32,
+}
+
+/// A matrix, and where its product goes: `out [n_tokens, n_rows]`.
+pub(crate) struct Job<'a, A: Arithmetic> {
+    pub(crate) weight: &'a A::Matrix,
+    pub(crate) out: &'a mut [A::Real],
+}
+
+/// How to compute.
+pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
+    /// Element of the residual stream.
+    type Real: Real;
+    /// A weight matrix.
+    type Matrix: Send + Sync;
+    /// A matmul's input, prepared (quantized to what the matrices multiply with).
+    type Acts: Send;
+    /// The K and V cache.
+    type Cache: KvStore;
+    /// Frequencies of RoPE.
+    type Rope: Send + Sync;
+
+    /// Takes a matrix of the file.
+    fn matrix(&self, tensor: FileTensor) -> Result<Self::Matrix, ModelError>;
+    /// Bytes that [`Self::matrix`] will allocate for a tensor of `n_bytes` in the file.
+    fn matrix_bytes(n_bytes: u64) -> u64;
+    fn rope(params: &RopeParams, freq_factors: Option<&[f32]>) -> Self::Rope;
+    fn acts(&self, n_tokens: usize, n_cols: usize) -> Self::Acts;
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Self::Cache;
+    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64;
+
+    /// f32 values of the file as this arithmetic holds them.
+    fn reals(values: &[f32]) -> Vec<Self::Real> {
+        values.iter().map(|x| Self::Real::from_f32(*x)).collect()
+    }
+
+    /// RMSNorm of each row of `x [n_tokens, weight.len()]`. `normed` sees the rows before the multiplication
+    /// with the weight where the arithmetic has them apart.
+    fn norm(&self, x: &[Self::Real], weight: &[Self::Real], eps: f32, out: &mut [Self::Real], normed: &mut dyn FnMut(&[Self::Real]));
+    /// Prepares `x [n_tokens, n_cols]` for all of `weights`.
+    fn prepare(&self, acts: &mut Self::Acts, weights: &[&Self::Matrix], x: &[Self::Real], n_cols: usize);
+    /// Multiplies the prepared input with several matrices.
+    fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);
+    /// Rotates every head of `x [n_tokens, n_heads, n_embd_head]`.
+    fn rotate(&self, rope: &Self::Rope, x: &mut [Self::Real], n_embd_head: usize, batch: &[BatchToken]);
+    /// Writes `k` and `v` `[n_tokens, n_embd_kv]` at the batch's positions.
+    fn store(&self, cache: &mut Self::Cache, il: usize, batch: &[BatchToken], k: &[Self::Real], v: &[Self::Real]);
+    /// Causal attention of `q [n_tokens, n_head, n_embd_head]` over the cache. `scores` is filled where the
+    /// arithmetic has these values at all.
+    fn attend(&self, at: Attend<'_, Self>, out: &mut [Self::Real], scores: Option<&mut Scores<Self::Real>>);
+    /// `gate = silu(gate) * up`, element by element; both `[n_tokens, n_ff]`.
+    fn swiglu(&self, gate: &mut [Self::Real], up: &[Self::Real], n_ff: usize);
+}
+
+/// What [`Arithmetic::attend`] reads.
+pub(crate) struct Attend<'a, A: Arithmetic> {
+    pub(crate) cache: &'a A::Cache,
+    pub(crate) il: usize,
+    pub(crate) heads: Heads,
+    pub(crate) batch: &'a [BatchToken],
+    /// `[n_tokens, n_head, n_embd_head]`
+    pub(crate) q: &'a [A::Real],
+}
+
+/// A cache of several sequences, each with `n_ctx` positions of its own.
+pub(crate) trait KvStore: Send {
+    /// Makes the first `len` positions of `dst` those of `src`.
+    fn copy(&mut self, src: usize, dst: usize, len: usize);
+    /// Layer `il` of sequence `seq`, positions `0..len`, as f16 bits: K and V, both `[len, n_embd_kv]`.
+    /// `None` if the cache does not hold f16.
+    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)>;
+}

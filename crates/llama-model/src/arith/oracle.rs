@@ -1,0 +1,230 @@
+//! f64 throughout: the arbiter of who is closer to the truth.
+//!
+//! Weights are what their blocks mean, exactly; nothing is rounded on the way, the cache is f64, angles are
+//! computed directly. What llama.cpp and `Fast` differ from this by is their error.
+
+use super::rows::{matrix_rows, pool, token_rows};
+use super::{Arithmetic, Attend, Job, KvStore, Scores};
+use crate::ModelError;
+use crate::context::BatchToken;
+use crate::hparams::{Hparams, RopeKind, RopeParams};
+use crate::weights::FileTensor;
+use rayon::ThreadPool;
+use std::cell::RefCell;
+
+/// f64 arithmetic.
+pub(crate) struct Oracle {
+    pool: ThreadPool,
+}
+
+impl Oracle {
+    pub(crate) fn new(n_threads: usize) -> Result<Self, ModelError> {
+        Ok(Self { pool: pool(n_threads)? })
+    }
+}
+
+/// The input of a matmul, `[n_tokens, n_cols]`.
+pub(crate) struct Acts {
+    n_cols: usize,
+    x: Vec<f64>,
+}
+
+/// Angle per position and magnitude of each pair.
+pub(crate) struct Rope {
+    kind: RopeKind,
+    n_rot: usize,
+    frequencies: Vec<f64>,
+    magnitude: f64,
+}
+
+thread_local! {
+    /// One dequantized row of weights.
+    static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Arithmetic for Oracle {
+    type Real = f64;
+    type Matrix = FileTensor;
+    type Acts = Acts;
+    type Cache = Cache;
+    type Rope = Rope;
+
+    fn matrix(&self, tensor: FileTensor) -> Result<FileTensor, ModelError> {
+        Ok(tensor)
+    }
+
+    fn matrix_bytes(_: u64) -> u64 {
+        0
+    }
+
+    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Rope {
+        let n = p.n_rot as f64;
+        let base = f64::from(p.freq_base);
+        // The dimension that turns `beta` times within the original context (YaRN, equation 17).
+        let dim = |beta: f32| {
+            let turns = p.n_ctx_orig as f64 / (f64::from(beta) * std::f64::consts::TAU);
+            n * turns.ln() / (2.0 * base.ln())
+        };
+        let (low, high) = (dim(p.beta_fast).floor().max(0.0), dim(p.beta_slow).ceil().min(n - 1.0));
+        let frequencies = (0..p.n_rot / 2).map(|i| {
+            let factor = freq_factors.map_or(1.0, |f| f64::from(f[i]));
+            let extrapolated = base.powf(-2.0 * i as f64 / n) / factor;
+            let interpolated = f64::from(p.freq_scale) * extrapolated;
+            let ramp = 1.0 - ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+            let mix = ramp * f64::from(p.ext_factor);
+            interpolated * (1.0 - mix) + extrapolated * mix
+        });
+        let yarn = if p.ext_factor == 0.0 { 1.0 } else { 1.0 + 0.1 * (1.0 / f64::from(p.freq_scale)).ln() };
+        Rope {
+            kind: p.kind,
+            n_rot: p.n_rot,
+            frequencies: frequencies.collect(),
+            magnitude: f64::from(p.attn_factor) * yarn,
+        }
+    }
+
+    fn acts(&self, _: usize, _: usize) -> Acts {
+        Acts { n_cols: 1, x: Vec::new() }
+    }
+
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Cache {
+        let n = hp.n_layer * n_seq * n_ctx * hp.n_embd_kv();
+        Cache { n_seq, n_ctx, n_embd_kv: hp.n_embd_kv(), k: vec![0.0; n], v: vec![0.0; n] }
+    }
+
+    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
+        (n_ctx as u64).saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64).saturating_mul(16)
+    }
+
+    fn norm(&self, x: &[f64], weight: &[f64], eps: f32, out: &mut [f64], normed: &mut dyn FnMut(&[f64])) {
+        let n = weight.len();
+        token_rows(&self.pool, n, out, |t, row| {
+            let x = &x[t * n..(t + 1) * n];
+            let mean = x.iter().map(|x| x * x).sum::<f64>() / n as f64;
+            let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+            row.iter_mut().zip(x).for_each(|(o, x)| *o = x * scale);
+        });
+        normed(out);
+        token_rows(&self.pool, n, out, |_, row| row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w));
+    }
+
+    fn prepare(&self, acts: &mut Acts, _: &[&FileTensor], x: &[f64], n_cols: usize) {
+        acts.n_cols = n_cols;
+        acts.x.clear();
+        acts.x.extend_from_slice(x);
+    }
+
+    fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
+        let (n_cols, x) = (acts.n_cols, &acts.x);
+        for job in jobs {
+            let (weight, data) = (job.weight, job.weight.data());
+            matrix_rows(&self.pool, x.len() / n_cols, job.out, |r, values| {
+                ROW.with_borrow_mut(|row| {
+                    row.resize(n_cols, 0.0);
+                    weight.dequantize_row_of(data, r, row);
+                    for (value, x) in values.iter_mut().zip(x.chunks_exact(n_cols)) {
+                        *value = dot(row, x);
+                    }
+                });
+            });
+        }
+    }
+
+    fn rotate(&self, rope: &Rope, x: &mut [f64], n_embd_head: usize, batch: &[BatchToken]) {
+        let n_cols = x.len() / batch.len();
+        token_rows(&self.pool, n_cols, x, |t, row| {
+            for (i, frequency) in rope.frequencies.iter().enumerate() {
+                let (sin, cos) = (batch[t].pos as f64 * frequency).sin_cos();
+                let (a, b) = match rope.kind {
+                    RopeKind::Norm => (2 * i, 2 * i + 1),
+                    RopeKind::Neox => (i, i + rope.n_rot / 2),
+                };
+                for head in row.chunks_exact_mut(n_embd_head) {
+                    let (x0, x1) = (head[a] * rope.magnitude, head[b] * rope.magnitude);
+                    head[a] = x0 * cos - x1 * sin;
+                    head[b] = x0 * sin + x1 * cos;
+                }
+            }
+        });
+    }
+
+    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f64], v: &[f64]) {
+        let n = cache.n_embd_kv;
+        for (i, token) in batch.iter().enumerate() {
+            let at = cache.at(il, token.seq, token.pos);
+            cache.k[at..at + n].copy_from_slice(&k[i * n..(i + 1) * n]);
+            cache.v[at..at + n].copy_from_slice(&v[i * n..(i + 1) * n]);
+        }
+    }
+
+    fn attend(&self, at: Attend<'_, Self>, out: &mut [f64], _: Option<&mut Scores<f64>>) {
+        let Attend { cache, il, heads, batch, q } = at;
+        let (n_head, size) = (heads.n_head, heads.n_embd_head);
+        let exact = 1.0 / (size as f64).sqrt();
+        let scale = if (exact - f64::from(heads.scale)).abs() < 1e-6 * exact { exact } else { f64::from(heads.scale) };
+        token_rows(&self.pool, size, out, |i, row| {
+            let (t, h) = (i / n_head, i % n_head);
+            let kv = h * heads.n_head_kv / n_head * size;
+            let q = &q[i * size..(i + 1) * size];
+            let cell = |pos: usize| cache.at(il, batch[t].seq, pos) + kv;
+            let scores: Vec<f64> = (0..=batch[t].pos)
+                .map(|pos| q.iter().zip(&cache.k[cell(pos)..]).map(|(q, k)| q * k).sum::<f64>() * scale)
+                .collect();
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            row.fill(0.0);
+            for (pos, w) in weights.iter().enumerate() {
+                row.iter_mut().zip(&cache.v[cell(pos)..]).for_each(|(o, v)| *o += w / sum * v);
+            }
+        });
+    }
+
+    fn swiglu(&self, gate: &mut [f64], up: &[f64], n_ff: usize) {
+        token_rows(&self.pool, n_ff, gate, |t, row| {
+            row.iter_mut().zip(&up[t * n_ff..]).for_each(|(g, u)| *g = *g / (1.0 + (-*g).exp()) * u);
+        });
+    }
+}
+
+/// Sum of products, in eight interleaved chains.
+fn dot(w: &[f32], x: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    for (w, x) in w.chunks(8).zip(x.chunks(8)) {
+        for ((sum, w), x) in sums.iter_mut().zip(w).zip(x) {
+            *sum += f64::from(*w) * x;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// K and V, both `[n_layer, n_seq, n_ctx, n_embd_kv]`.
+pub(crate) struct Cache {
+    n_seq: usize,
+    n_ctx: usize,
+    n_embd_kv: usize,
+    k: Vec<f64>,
+    v: Vec<f64>,
+}
+
+impl Cache {
+    fn at(&self, il: usize, seq: usize, pos: usize) -> usize {
+        ((il * self.n_seq + seq) * self.n_ctx + pos) * self.n_embd_kv
+    }
+}
+
+impl KvStore for Cache {
+    fn copy(&mut self, src: usize, dst: usize, len: usize) {
+        let n = len * self.n_embd_kv;
+        let per_layer = self.n_seq * self.n_ctx * self.n_embd_kv;
+        for il in 0..self.k.len() / per_layer.max(1) {
+            let (from, to) = (self.at(il, src, 0), self.at(il, dst, 0));
+            self.k.copy_within(from..from + n, to);
+            self.v.copy_within(from..from + n, to);
+        }
+    }
+
+    fn f16_rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        None
+    }
+}

@@ -1,0 +1,248 @@
+//! Scalar arithmetic, bit-identical to llama.cpp's scalar build at every node.
+
+use super::rows::{matrix_rows, pool, token_rows};
+use super::{Arithmetic, Attend, Job, KvStore, Scores};
+use crate::ModelError;
+use crate::context::BatchToken;
+use crate::hparams::{Hparams, RopeKind, RopeParams};
+use crate::weights::FileTensor;
+use gguf_parse::GgmlType;
+use kernels::reference as ops;
+use rayon::ThreadPool;
+
+/// llama.cpp attends to a multiple of so many cells; the rest of them are masked.
+const KV_PADDING: usize = 256;
+
+/// llama.cpp's scalar arithmetic.
+pub(crate) struct Reference {
+    pool: ThreadPool,
+}
+
+impl Reference {
+    pub(crate) fn new(n_threads: usize) -> Result<Self, ModelError> {
+        Ok(Self { pool: pool(n_threads)? })
+    }
+}
+
+/// A matrix of the file, and the type to which its input is rounded.
+pub(crate) struct Matrix {
+    tensor: FileTensor,
+    act_type: GgmlType,
+}
+
+/// A matmul's input in each format that its matrices multiply with.
+pub(crate) struct Acts {
+    n_tokens: usize,
+    forms: Vec<(GgmlType, Vec<u8>)>,
+}
+
+/// RoPE's parameters with the frequency factors.
+pub(crate) struct Rope {
+    params: ops::RopeParams<'static>,
+    factors: Option<Vec<f32>>,
+}
+
+impl Arithmetic for Reference {
+    type Real = f32;
+    type Matrix = Matrix;
+    type Acts = Acts;
+    type Cache = Cache;
+    type Rope = Rope;
+
+    fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
+        let ty = tensor.ty;
+        let act_type = ops::act_type(ty).ok_or(dequant::DequantError::Unsupported { ty })?;
+        Ok(Matrix { tensor, act_type })
+    }
+
+    fn matrix_bytes(_: u64) -> u64 {
+        0
+    }
+
+    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Rope {
+        let params = ops::RopeParams {
+            n_rot: p.n_rot,
+            mode: match p.kind {
+                RopeKind::Norm => ops::RopeMode::Norm,
+                RopeKind::Neox => ops::RopeMode::Neox,
+            },
+            freq_base: p.freq_base,
+            freq_scale: p.freq_scale,
+            ext_factor: p.ext_factor,
+            attn_factor: p.attn_factor,
+            beta_fast: p.beta_fast,
+            beta_slow: p.beta_slow,
+            n_ctx_orig: p.n_ctx_orig,
+            freq_factors: None,
+        };
+        Rope { params, factors: freq_factors.map(<[f32]>::to_vec) }
+    }
+
+    fn acts(&self, _: usize, _: usize) -> Acts {
+        Acts { n_tokens: 0, forms: Vec::new() }
+    }
+
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Cache {
+        let n_cells = n_ctx.next_multiple_of(KV_PADDING);
+        let n = hp.n_layer * n_seq * n_cells * hp.n_embd_kv();
+        Cache { n_seq, n_cells, n_embd_kv: hp.n_embd_kv(), k: vec![0; n * 2], v: vec![0; n * 2] }
+    }
+
+    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
+        let n_cells = (n_ctx as u64).next_multiple_of(KV_PADDING as u64);
+        n_cells.saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64).saturating_mul(4)
+    }
+
+    fn norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], normed: &mut dyn FnMut(&[f32])) {
+        let n = weight.len();
+        token_rows(&self.pool, n, out, |t, row| ops::rms_norm(&x[t * n..(t + 1) * n], eps, row));
+        normed(out);
+        token_rows(&self.pool, n, out, |_, row| row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w));
+    }
+
+    fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
+        acts.n_tokens = x.len() / n_cols;
+        acts.forms.clear();
+        for weight in weights {
+            let ty = weight.act_type;
+            if acts.forms.iter().any(|(have, _)| *have == ty) {
+                continue;
+            }
+            let row_bytes = n_cols / ty.block_elems() * ty.block_bytes();
+            let mut bytes = vec![0; acts.n_tokens * row_bytes];
+            for (x, row) in x.chunks_exact(n_cols).zip(bytes.chunks_exact_mut(row_bytes)) {
+                ops::quantize_row(ty, x, row);
+            }
+            acts.forms.push((ty, bytes));
+        }
+    }
+
+    fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
+        for job in jobs {
+            let FileTensor { ty, n_rows, .. } = job.weight.tensor;
+            let Some((_, bytes)) = acts.forms.iter().find(|(have, _)| *have == job.weight.act_type) else {
+                unreachable!("prepare() made a form for every matrix of this input");
+            };
+            let data = job.weight.tensor.data();
+            let (w_bytes, a_bytes) = (data.len() / n_rows, bytes.len() / acts.n_tokens);
+            matrix_rows(&self.pool, acts.n_tokens, job.out, |r, values| {
+                let w = &data[r * w_bytes..(r + 1) * w_bytes];
+                for (value, a) in values.iter_mut().zip(bytes.chunks_exact(a_bytes)) {
+                    *value = ops::vec_dot(ty, w, a);
+                }
+            });
+        }
+    }
+
+    fn rotate(&self, rope: &Rope, x: &mut [f32], n_embd_head: usize, batch: &[BatchToken]) {
+        let n_cols = x.len() / batch.len();
+        let params = ops::RopeParams { freq_factors: rope.factors.as_deref(), ..rope.params };
+        token_rows(&self.pool, n_cols, x, |t, row| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "ggml's positions are i32")]
+            ops::rope(row, n_embd_head, batch[t].pos as i32, &params);
+        });
+    }
+
+    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f32], v: &[f32]) {
+        let n = cache.n_embd_kv;
+        for (i, token) in batch.iter().enumerate() {
+            let base = cache.base(il, token.seq);
+            let k_row = base + token.pos * n * 2;
+            ops::quantize_row(GgmlType::F16, &k[i * n..(i + 1) * n], &mut cache.k[k_row..k_row + n * 2]);
+            for (d, v) in v[i * n..(i + 1) * n].iter().enumerate() {
+                let cell = base + (d * cache.n_cells + token.pos) * 2;
+                ops::quantize_row(GgmlType::F16, std::slice::from_ref(v), &mut cache.v[cell..cell + 2]);
+            }
+        }
+    }
+
+    fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], scores: Option<&mut Scores<f32>>) {
+        let Attend { cache, il, heads, batch, q } = at;
+        let (n_tokens, n_head, size) = (batch.len(), heads.n_head, heads.n_embd_head);
+        let n_kv = batch.iter().map(|t| t.pos + 1).max().unwrap_or(0).next_multiple_of(KV_PADDING);
+        let mut by_head = Scores { kq: vec![0.0; n_head * n_tokens * n_kv], ..Scores::default() };
+
+        // One row of scores for each (head, token), in llama.cpp's order.
+        token_rows(&self.pool, n_kv, &mut by_head.kq, |i, row| {
+            let (h, t) = (i / n_tokens, i % n_tokens);
+            let kv_head = h * heads.n_head_kv / n_head;
+            let mut q_f16 = vec![0; size * 2];
+            ops::quantize_row(GgmlType::F16, &q[(t * n_head + h) * size..][..size], &mut q_f16);
+            for (cell, score) in row.iter_mut().enumerate() {
+                let k = cache.base(il, batch[t].seq) + (cell * cache.n_embd_kv + kv_head * size) * 2;
+                *score = ops::vec_dot(GgmlType::F16, &cache.k[k..k + size * 2], &q_f16);
+            }
+        });
+        by_head.kq_soft_max.clone_from(&by_head.kq);
+        token_rows(&self.pool, n_kv, &mut by_head.kq_soft_max, |i, row| {
+            let pos = batch[i % n_tokens].pos;
+            let mask: Vec<f32> = (0..n_kv).map(|c| if c <= pos { 0.0 } else { f32::NEG_INFINITY }).collect();
+            ops::soft_max(row, Some(&mask), heads.scale);
+        });
+        by_head.kqv = vec![0.0; n_head * n_tokens * size];
+        token_rows(&self.pool, size, &mut by_head.kqv, |i, row| {
+            let (h, t) = (i / n_tokens, i % n_tokens);
+            let kv_head = h * heads.n_head_kv / n_head;
+            let mut p_f16 = vec![0; n_kv * 2];
+            ops::quantize_row(GgmlType::F16, &by_head.kq_soft_max[i * n_kv..][..n_kv], &mut p_f16);
+            for (d, value) in row.iter_mut().enumerate() {
+                let v = cache.base(il, batch[t].seq) + (kv_head * size + d) * cache.n_cells * 2;
+                *value = ops::vec_dot(GgmlType::F16, &cache.v[v..v + n_kv * 2], &p_f16);
+            }
+        });
+        for (i, row) in by_head.kqv.chunks_exact(size).enumerate() {
+            let (h, t) = (i / n_tokens, i % n_tokens);
+            out[(t * n_head + h) * size..][..size].copy_from_slice(row);
+        }
+        if let Some(scores) = scores {
+            *scores = by_head;
+        }
+    }
+
+    fn swiglu(&self, gate: &mut [f32], up: &[f32], n_ff: usize) {
+        token_rows(&self.pool, n_ff, gate, |t, row| {
+            let gate = row.to_vec();
+            ops::swiglu(&gate, &up[t * n_ff..(t + 1) * n_ff], row);
+        });
+    }
+}
+
+/// llama.cpp's F16 cache: K row by row, V transposed, so that both matmuls read along rows.
+pub(crate) struct Cache {
+    n_seq: usize,
+    n_cells: usize,
+    n_embd_kv: usize,
+    /// `[n_layer, n_seq, n_cells, n_embd_kv]` little-endian f16
+    k: Vec<u8>,
+    /// `[n_layer, n_seq, n_embd_kv, n_cells]` little-endian f16
+    v: Vec<u8>,
+}
+
+impl Cache {
+    /// Byte offset of a layer and sequence, in both.
+    fn base(&self, il: usize, seq: usize) -> usize {
+        (il * self.n_seq + seq) * self.n_cells * self.n_embd_kv * 2
+    }
+}
+
+impl KvStore for Cache {
+    fn copy(&mut self, src: usize, dst: usize, _len: usize) {
+        // Cells behind `len` are masked; copying them keeps this simple.
+        let n = self.n_cells * self.n_embd_kv * 2;
+        let n_layer = self.k.len() / (n * self.n_seq).max(1);
+        for il in 0..n_layer {
+            let (from, to) = (self.base(il, src), self.base(il, dst));
+            self.k.copy_within(from..from + n, to);
+            self.v.copy_within(from..from + n, to);
+        }
+    }
+
+    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let base = self.base(il, seq);
+        let at = |bytes: &[u8], i: usize| u16::from_le_bytes([bytes[base + i * 2], bytes[base + i * 2 + 1]]);
+        let n = self.n_embd_kv;
+        let k = (0..len * n).map(|i| at(&self.k, i)).collect();
+        let v = (0..len * n).map(|i| at(&self.v, (i % n) * self.n_cells + i / n)).collect();
+        Some((k, v))
+    }
+}

@@ -1,0 +1,284 @@
+//! A context: the KV cache of one or several sequences, and the workspace to extend them.
+
+use crate::ModelError;
+use crate::arith::{Arithmetic, Fast, KvStore, Oracle, Reference};
+use crate::forward::{Pass, Workspace};
+use crate::memory;
+use crate::model::{AnyNet, Model};
+use crate::trace::{Trace, Tracer};
+use crate::weights::Net;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The most sequences in one context.
+const MAX_SEQ: usize = 256;
+
+/// How large a context to allocate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextOptions {
+    /// Positions of each sequence.
+    pub n_ctx: usize,
+    /// Sequences; each has its own `n_ctx` positions.
+    pub n_seq: usize,
+    /// Tokens computed at once. It changes the speed of long prompts and the memory they need, never a result.
+    pub n_ubatch: usize,
+}
+
+impl Default for ContextOptions {
+    fn default() -> Self {
+        Self { n_ctx: 2048, n_seq: 1, n_ubatch: 512 }
+    }
+}
+
+/// One token of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchToken {
+    /// The sequence it extends.
+    pub seq: usize,
+    /// Its position there: the sequence's length so far.
+    pub pos: usize,
+    /// Its id.
+    pub token: u32,
+    /// Whether the logits behind it are wanted.
+    pub output: bool,
+}
+
+impl BatchToken {
+    /// A prompt (or the next token) as a batch: `tokens` at positions `pos..` of `seq`, logits for the last.
+    #[must_use]
+    pub fn prompt(seq: usize, pos: usize, tokens: &[u32]) -> Vec<Self> {
+        let last = tokens.len().wrapping_sub(1);
+        tokens.iter().enumerate().map(|(i, t)| Self { seq, pos: pos + i, token: *t, output: i == last }).collect()
+    }
+}
+
+/// Workspace and cache of one arithmetic.
+struct State<A: Arithmetic> {
+    ws: Workspace<A>,
+    cache: A::Cache,
+}
+
+enum AnyState {
+    Fast(State<Fast>),
+    Reference(State<Reference>),
+    Oracle(State<Oracle>),
+}
+
+/// Sequences in progress. `Send`, so it may move between threads; one thread at a time uses it.
+pub struct Context {
+    model: Arc<Model>,
+    options: ContextOptions,
+    state: AnyState,
+    /// Positions held, by sequence.
+    lens: Vec<usize>,
+    logits: Vec<f32>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("options", &self.options).field("lens", &self.lens).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Allocates cache and workspace.
+    ///
+    /// # Errors
+    /// `Argument` for a size of 0 or beyond reason; `OverBudget`, naming a context that fits, before anything
+    /// is allocated.
+    pub fn new(model: Arc<Model>, options: &ContextOptions) -> Result<Self, ModelError> {
+        for (what, found, max) in [
+            ("the context size", options.n_ctx, u32::MAX as usize),
+            ("the number of sequences", options.n_seq, MAX_SEQ),
+            ("the micro-batch size", options.n_ubatch, 1 << 20),
+        ] {
+            if found == 0 || found > max {
+                return Err(ModelError::Argument { what, found: found.to_string(), allowed: format!("1..={max}") });
+            }
+        }
+        let options = ContextOptions { n_ubatch: options.n_ubatch.min(options.n_ctx * options.n_seq), ..options.clone() };
+        memory::check("the context", model.context_bytes(&options), |have| {
+            let n = model.max_context(&options, have);
+            if n == 0 { String::new() } else { format!("; try a context of {n}") }
+        })?;
+        let state = match &model.net {
+            AnyNet::Fast(net) => AnyState::Fast(State::new(net, &options)),
+            AnyNet::Reference(net) => AnyState::Reference(State::new(net, &options)),
+            AnyNet::Oracle(net) => AnyState::Oracle(State::new(net, &options)),
+        };
+        let lens = vec![0; options.n_seq];
+        Ok(Self { model, options, state, lens, logits: Vec::new(), cancel: Arc::default() })
+    }
+
+    /// Runs a batch and returns the logits of the tokens with `output`, `[n_outputs, n_vocab]`.
+    ///
+    /// The tokens of a sequence stand in order and go on where it ends. Results do not depend on how tokens are
+    /// put into batches, on the micro-batch, or on what other sequences do.
+    ///
+    /// # Errors
+    /// Ids, sequences or positions out of range, `ContextFull`: nothing has happened. `NotFinite` if the model
+    /// is damaged, `Cancelled`: the sequences are as long as before the call.
+    pub fn decode(&mut self, batch: &[BatchToken]) -> Result<&[f32], ModelError> {
+        self.run(batch, None)
+    }
+
+    /// The same, handing every node to `trace`.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_traced(&mut self, batch: &[BatchToken], trace: &mut dyn Trace) -> Result<&[f32], ModelError> {
+        self.run(batch, Some(trace))
+    }
+
+    fn run(&mut self, batch: &[BatchToken], mut trace: Option<&mut dyn Trace>) -> Result<&[f32], ModelError> {
+        let lens = self.lens_after(batch)?;
+        self.logits.clear();
+        for ubatch in batch.chunks(self.options.n_ubatch) {
+            // Reborrowed by hand: a closure would tie the trace's lifetime to its own.
+            let sink: Option<&mut dyn Trace> = match &mut trace {
+                Some(sink) => Some(&mut **sink),
+                None => None,
+            };
+            let (out, cancel) = (&mut self.logits, &*self.cancel);
+            match (&self.model.net, &mut self.state) {
+                (AnyNet::Fast(net), AnyState::Fast(state)) => state.pass(net, ubatch, cancel, sink, out)?,
+                (AnyNet::Reference(net), AnyState::Reference(state)) => state.pass(net, ubatch, cancel, sink, out)?,
+                (AnyNet::Oracle(net), AnyState::Oracle(state)) => state.pass(net, ubatch, cancel, sink, out)?,
+                _ => unreachable!("new() made the state for this net"),
+            }
+        }
+        if let Some(i) = self.logits.iter().position(|l| !l.is_finite()) {
+            return Err(ModelError::NotFinite { found: self.logits[i], token: i % self.model.hparams().n_vocab });
+        }
+        self.lens = lens;
+        Ok(&self.logits)
+    }
+
+    /// Checks a batch; the lengths of all sequences once it has run.
+    fn lens_after(&self, batch: &[BatchToken]) -> Result<Vec<usize>, ModelError> {
+        let wrong = |what, found: usize, allowed: String| ModelError::Argument { what, found: found.to_string(), allowed };
+        let n_vocab = self.model.hparams().n_vocab;
+        let mut lens = self.lens.clone();
+        for t in batch {
+            let Some(len) = lens.get_mut(t.seq) else {
+                return Err(wrong("the sequence", t.seq, format!("below {}", self.options.n_seq)));
+            };
+            if t.token as usize >= n_vocab {
+                return Err(wrong("the token id", t.token as usize, format!("below {n_vocab}")));
+            }
+            if t.pos != *len {
+                return Err(wrong("the position", t.pos, format!("{len}, where the sequence ends")));
+            }
+            *len += 1;
+        }
+        match lens.iter().max() {
+            Some(needed) if *needed > self.options.n_ctx => {
+                Err(ModelError::ContextFull { needed: *needed, n_ctx: self.options.n_ctx })
+            }
+            _ => Ok(lens),
+        }
+    }
+
+    /// Positions held of `seq`; 0 for a sequence there is not.
+    #[must_use]
+    pub fn len(&self, seq: usize) -> usize {
+        self.lens.get(seq).copied().unwrap_or(0)
+    }
+
+    /// Whether no sequence holds a position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lens.iter().all(|len| *len == 0)
+    }
+
+    /// Forgets all positions of `seq` from `len` on.
+    pub fn truncate(&mut self, seq: usize, len: usize) {
+        if let Some(have) = self.lens.get_mut(seq) {
+            *have = len.min(*have);
+        }
+    }
+
+    /// Makes `dst` the first `len` positions of `src`.
+    ///
+    /// # Errors
+    /// `Argument` if there is no such sequence, or `src` is shorter.
+    pub fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
+        let wrong = |what, found: usize, max: usize| ModelError::Argument {
+            what,
+            found: found.to_string(),
+            allowed: format!("0..={max}"),
+        };
+        for seq in [src, dst] {
+            if seq >= self.lens.len() {
+                return Err(wrong("the sequence", seq, self.lens.len() - 1));
+            }
+        }
+        if len > self.lens[src] {
+            return Err(wrong("the length", len, self.lens[src]));
+        }
+        if src != dst {
+            match &mut self.state {
+                AnyState::Fast(state) => state.cache.copy(src, dst, len),
+                AnyState::Reference(state) => state.cache.copy(src, dst, len),
+                AnyState::Oracle(state) => state.cache.copy(src, dst, len),
+            }
+        }
+        self.lens[dst] = len;
+        Ok(())
+    }
+
+    /// Layer `il` of the cache for `seq` as f16 bits: K and V, both `[len, n_embd_kv]`. `None` where the
+    /// arithmetic keeps no f16 (`Oracle`) or there is no such layer or sequence.
+    #[must_use]
+    pub fn cache_f16(&self, il: usize, seq: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let len = *self.lens.get(seq)?;
+        if il >= self.model.hparams().n_layer {
+            return None;
+        }
+        match &self.state {
+            AnyState::Fast(state) => state.cache.f16_rows(il, seq, len),
+            AnyState::Reference(state) => state.cache.f16_rows(il, seq, len),
+            AnyState::Oracle(state) => state.cache.f16_rows(il, seq, len),
+        }
+    }
+
+    /// Set it from any thread and [`Self::decode`] stops at the next layer with `Cancelled`. Stays set until
+    /// somebody clears it.
+    #[must_use]
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancel)
+    }
+
+    /// Positions that fit into a sequence.
+    #[must_use]
+    pub fn n_ctx(&self) -> usize {
+        self.options.n_ctx
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+}
+
+impl<A: Arithmetic> State<A> {
+    fn new(net: &Net<A>, options: &ContextOptions) -> Self {
+        Self {
+            ws: Workspace::new(net, options.n_ubatch),
+            cache: net.arith.cache(&net.hp, options.n_ctx, options.n_seq),
+        }
+    }
+
+    fn pass(
+        &mut self,
+        net: &Net<A>,
+        batch: &[BatchToken],
+        cancel: &AtomicBool,
+        sink: Option<&mut dyn Trace>,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        Pass { net, cache: &mut self.cache, batch, cancel, trace: Tracer::new(sink) }.forward(&mut self.ws, logits)
+    }
+}

@@ -1,0 +1,82 @@
+//! Looking inside: every node of the graph goes past a [`Trace`], in llama.cpp's order and with its names.
+
+/// A node's values, row-major, innermost dimension last.
+#[derive(Debug, Clone, Copy)]
+pub enum NodeData<'a> {
+    /// What `Fast` and `Reference` compute.
+    F32(&'a [f32]),
+    /// What `Oracle` computes.
+    F64(&'a [f64]),
+}
+
+/// A node's identity. Names repeat within an evaluation (`Qcur` after the matmul, the bias and the rotation):
+/// operation, name and occurrence together are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeName {
+    /// ggml's name of the operation (`"MUL_MAT"`).
+    pub op: &'static str,
+    /// llama.cpp's label (`"Qcur"`); `"node"` where it gives none.
+    pub label: &'static str,
+    /// The layer, `None` for what belongs to none.
+    pub il: Option<usize>,
+}
+
+impl std::fmt::Display for NodeName {
+    /// As llama.cpp writes it: `Qcur-0`, `result_norm`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.il {
+            Some(il) => write!(f, "{}-{il}", self.label),
+            None => f.write_str(self.label),
+        }
+    }
+}
+
+/// Receives nodes. Tracing never changes a bit of the result.
+pub trait Trace {
+    /// One node; `shape` is outermost first.
+    fn node(&mut self, name: NodeName, shape: &[usize], data: NodeData<'_>);
+}
+
+/// The forward pass's end of a trace: does nothing, at no cost, when nobody listens.
+pub(crate) struct Tracer<'a> {
+    sink: Option<&'a mut dyn Trace>,
+}
+
+impl<'a> Tracer<'a> {
+    pub(crate) fn new(sink: Option<&'a mut dyn Trace>) -> Self {
+        Self { sink }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// Hands a node over. `n` is the size of the innermost dimensions, outermost first; the remaining one is
+    /// what is left of `data`.
+    pub(crate) fn node<R: Traced>(&mut self, op: &'static str, label: &'static str, il: Option<usize>, n: &[usize], data: &[R]) {
+        if let Some(sink) = &mut self.sink {
+            let inner: usize = n.iter().product();
+            let mut shape = [0; 4];
+            shape[0] = data.len() / inner;
+            shape[1..=n.len()].copy_from_slice(n);
+            sink.node(NodeName { op, label, il }, &shape[..=n.len()], R::data(data));
+        }
+    }
+}
+
+/// Element types that can be traced.
+pub(crate) trait Traced: Sized {
+    fn data(values: &[Self]) -> NodeData<'_>;
+}
+
+impl Traced for f32 {
+    fn data(values: &[Self]) -> NodeData<'_> {
+        NodeData::F32(values)
+    }
+}
+
+impl Traced for f64 {
+    fn data(values: &[Self]) -> NodeData<'_> {
+        NodeData::F64(values)
+    }
+}

@@ -1,0 +1,62 @@
+//! What the golden tests share: models, and a trace in the form of the goldens.
+
+use gguf_parse::Gguf;
+use golden::trace::{Eval, TraceText};
+use llama_model::{
+    BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Loads a model file.
+pub fn load(path: &Path, numerics: Numerics) -> Arc<Model> {
+    let gguf = Arc::new(Gguf::open(path).unwrap());
+    let options = LoadOptions { numerics, ..LoadOptions::default() };
+    Arc::new(Model::load(gguf, &options, &mut |_| ()).unwrap())
+}
+
+/// A context as the captures used it.
+pub fn context(model: &Arc<Model>) -> Context {
+    let options = ContextOptions { n_ctx: 512.min(model.hparams().n_ctx_train), n_seq: 1, n_ubatch: 512 };
+    Context::new(Arc::clone(model), &options).unwrap()
+}
+
+/// Writes nodes down as the goldens have them.
+struct Lines(TraceText);
+
+impl Trace for Lines {
+    fn node(&mut self, name: NodeName, shape: &[usize], data: NodeData<'_>) {
+        let NodeData::F32(values) = data else { panic!("goldens are f32") };
+        self.0.node(name.op, name.label, name.il, shape, values);
+    }
+}
+
+/// Repeats every captured evaluation of `golden` with the `Reference` arithmetic and compares each node, the
+/// cache and the logits. Returns how many tensors were compared.
+pub fn check_traces(golden: &str, path: &Path) -> usize {
+    let model = load(path, Numerics::Reference);
+    let mut context = context(&model);
+    let mut n_tensors = 0;
+    for eval in golden::trace::evals(golden) {
+        n_tensors += check_eval(golden, &mut context, &eval);
+    }
+    n_tensors
+}
+
+fn check_eval(golden: &str, context: &mut Context, eval: &Eval) -> usize {
+    let batch = BatchToken::prompt(0, eval.n_past, &eval.tokens);
+    let mut lines = Lines(TraceText::new(eval));
+    let logits = context.decode_traced(&batch, &mut lines).unwrap().to_vec();
+    let n_cells = context.len(0);
+    let n_layer = context.model().hparams().n_layer;
+    for il in 0..n_layer {
+        let (k, v) = context.cache_f16(il, 0).unwrap();
+        lines.0.cache('k', il, n_cells, &k);
+        lines.0.cache('v', il, n_cells, &v);
+    }
+    let n_tensors = lines.0.n_nodes() + 2 * n_layer;
+    golden::check(&format!("trace/{golden}"), &eval.name, &lines.0.finish());
+    let text = golden::trace::logits_text(&eval.tokens, eval.n_past, &logits);
+    golden::check(&format!("logits/{golden}"), &eval.name, &text);
+    n_tensors
+}
