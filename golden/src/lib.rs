@@ -3,6 +3,8 @@
 //! Snapshots live in `golden/snapshots/<stage>/<name>.snap`, written by the scripts in `golden/capture/`.
 //! Nothing here depends on another crate of the workspace.
 
+pub mod trace;
+
 use std::path::{Path, PathBuf};
 
 /// The `golden/` folder.
