@@ -136,7 +136,7 @@ impl Context {
         self.logits.clear();
         for ubatch in batch.chunks(self.options.n_ubatch) {
             // Reborrowed by hand: a closure would tie the trace's lifetime to its own.
-            let sink: Option<&mut dyn Trace> = match &mut trace {
+            let sink: Option<&mut (dyn Trace + '_)> = match &mut trace {
                 Some(sink) => Some(&mut **sink),
                 None => None,
             };
@@ -271,12 +271,12 @@ impl<A: Arithmetic> State<A> {
         }
     }
 
-    fn pass(
-        &mut self,
-        net: &Net<A>,
-        batch: &[BatchToken],
-        cancel: &AtomicBool,
-        sink: Option<&mut dyn Trace>,
+    fn pass<'a>(
+        &'a mut self,
+        net: &'a Net<A>,
+        batch: &'a [BatchToken],
+        cancel: &'a AtomicBool,
+        sink: Option<&'a mut (dyn Trace + 'a)>,
         logits: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
         Pass { net, cache: &mut self.cache, batch, cancel, trace: Tracer::new(sink) }.forward(&mut self.ws, logits)

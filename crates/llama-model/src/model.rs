@@ -127,7 +127,7 @@ impl Model {
             let n_ctx = blocks * 256;
             self.context_bytes(&ContextOptions { n_ctx, ..options.clone() }) <= bytes
         };
-        let (mut low, mut high) = (0, 1 << 24);
+        let (mut low, mut high) = (0_usize, 1 << 24);
         while low < high {
             let mid = (low + high).div_ceil(2);
             if fits(mid) { low = mid } else { high = mid - 1 }

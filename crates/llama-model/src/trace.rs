@@ -39,11 +39,11 @@ pub trait Trace {
 
 /// The forward pass's end of a trace: does nothing, at no cost, when nobody listens.
 pub(crate) struct Tracer<'a> {
-    sink: Option<&'a mut dyn Trace>,
+    sink: Option<&'a mut (dyn Trace + 'a)>,
 }
 
 impl<'a> Tracer<'a> {
-    pub(crate) fn new(sink: Option<&'a mut dyn Trace>) -> Self {
+    pub(crate) fn new(sink: Option<&'a mut (dyn Trace + 'a)>) -> Self {
         Self { sink }
     }
 

@@ -1,4 +1,6 @@
-//! What the golden tests share: models, and a trace in the form of the goldens.
+//! What the tests share: models, and a trace in the form of the goldens.
+
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use gguf_parse::Gguf;
 use golden::trace::{Eval, TraceText};
@@ -10,9 +12,13 @@ use std::sync::Arc;
 
 /// Loads a model file.
 pub fn load(path: &Path, numerics: Numerics) -> Arc<Model> {
+    load_with(path, &LoadOptions { numerics, ..LoadOptions::default() })
+}
+
+/// The same with every option.
+pub fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
     let gguf = Arc::new(Gguf::open(path).unwrap());
-    let options = LoadOptions { numerics, ..LoadOptions::default() };
-    Arc::new(Model::load(gguf, &options, &mut |_| ()).unwrap())
+    Arc::new(Model::load(gguf, options, &mut |_| ()).unwrap())
 }
 
 /// A context as the captures used it.

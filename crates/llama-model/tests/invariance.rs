@@ -1,0 +1,147 @@
+//! The same bits, whatever the threads, the micro-batch, the cache or the company.
+
+mod common;
+
+use common::load_with;
+use llama_model::{BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace};
+use model_store::Store;
+use std::sync::Arc;
+
+const ALL: [Numerics; 3] = [Numerics::Fast, Numerics::Reference, Numerics::Oracle];
+
+fn smollm2(numerics: Numerics, n_threads: usize) -> Arc<Model> {
+    let path = Store::open().unwrap().resolve("smollm2", &mut |_, _| ()).unwrap();
+    load_with(&path, &LoadOptions { numerics, n_threads, ..LoadOptions::default() })
+}
+
+/// A prompt without meaning but with many different tokens.
+fn prompt(n: usize) -> Vec<u32> {
+    (0..n as u32).map(|i| (i * i * 31 + i * 977 + 504) % 49_152).collect()
+}
+
+fn context(model: &Arc<Model>, n_seq: usize, n_ubatch: usize) -> Context {
+    Context::new(Arc::clone(model), &ContextOptions { n_ctx: 512, n_seq, n_ubatch }).unwrap()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|l| l.to_bits()).collect()
+}
+
+/// Logits of the prompt's last token and of four more tokens.
+fn run(model: &Arc<Model>, n_ubatch: usize, prompt: &[u32]) -> Vec<u32> {
+    let mut context = context(model, 1, n_ubatch);
+    let mut all = bits(context.decode(&BatchToken::prompt(0, 0, prompt)).unwrap());
+    for i in 0..4 {
+        all.extend(bits(context.decode(&BatchToken::prompt(0, prompt.len() + i, &[100 + i as u32])).unwrap()));
+    }
+    all
+}
+
+#[test]
+fn threads_and_micro_batches() {
+    let prompt = prompt(300);
+    let expected = run(&smollm2(Numerics::Fast, 1), 512, &prompt);
+    for n_threads in [1, 2, 3, 4, 8] {
+        let model = smollm2(Numerics::Fast, n_threads);
+        for n_ubatch in [1, 7, 64, 512] {
+            assert!(run(&model, n_ubatch, &prompt) == expected, "{n_threads} threads, micro-batch {n_ubatch}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_micro_batches_of_the_exact_arithmetics() {
+    let prompt = prompt(20);
+    for numerics in [Numerics::Reference, Numerics::Oracle] {
+        let expected = run(&smollm2(numerics, 1), 512, &prompt);
+        for (n_threads, n_ubatch) in [(2, 7), (3, 1)] {
+            let got = run(&smollm2(numerics, n_threads), n_ubatch, &prompt);
+            assert!(got == expected, "{numerics:?}, {n_threads} threads, micro-batch {n_ubatch}");
+        }
+    }
+}
+
+/// A prefix that is kept, copied, or computed anew (as without a cache) gives the same logits.
+#[test]
+fn reused_prefixes() {
+    let prompt = prompt(40);
+    for numerics in ALL {
+        let model = smollm2(numerics, 2);
+        let mut c = context(&model, 2, 16);
+        let expected = bits(c.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
+
+        c.truncate(0, 25);
+        assert_eq!(c.len(0), 25);
+        let kept = bits(c.decode(&BatchToken::prompt(0, 25, &prompt[25..])).unwrap());
+        assert!(kept == expected, "{numerics:?}: prefix kept");
+
+        c.copy(0, 1, 33).unwrap();
+        let copied = bits(c.decode(&BatchToken::prompt(1, 33, &prompt[33..])).unwrap());
+        assert!(copied == expected, "{numerics:?}: prefix copied");
+
+        c.truncate(0, 0);
+        let anew = bits(c.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
+        assert!(anew == expected, "{numerics:?}: computed anew over a used cache");
+    }
+}
+
+/// Two sequences in one batch, their tokens interleaved, disturb each other by no bit.
+#[test]
+fn batch_neighbors() {
+    let (a, b) = (prompt(30), prompt(60)[30..].to_vec());
+    for numerics in ALL {
+        let model = smollm2(numerics, 2);
+        let mut alone = context(&model, 1, 64);
+        let expected_a = bits(alone.decode(&BatchToken::prompt(0, 0, &a)).unwrap());
+        alone.truncate(0, 0);
+        let expected_b = bits(alone.decode(&BatchToken::prompt(0, 0, &b)).unwrap());
+
+        let pairs = BatchToken::prompt(0, 0, &a).into_iter().zip(BatchToken::prompt(1, 0, &b));
+        let batch: Vec<BatchToken> = pairs.flat_map(|(a, b)| [a, b]).collect();
+        let both = bits(context(&model, 2, 64).decode(&batch).unwrap());
+        let (got_a, got_b) = both.split_at(expected_a.len());
+        assert!(got_a == expected_a && got_b == expected_b, "{numerics:?}");
+    }
+}
+
+struct Count(usize);
+
+impl Trace for Count {
+    fn node(&mut self, _: NodeName, shape: &[usize], data: NodeData<'_>) {
+        let n = match data {
+            NodeData::F32(v) => v.len(),
+            NodeData::F64(v) => v.len(),
+        };
+        assert_eq!(shape.iter().product::<usize>(), n, "a node's shape is that of its data");
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn tracing_changes_nothing() {
+    let batch = BatchToken::prompt(0, 0, &prompt(9));
+    for numerics in ALL {
+        let model = smollm2(numerics, 2);
+        let expected = bits(context(&model, 1, 512).decode(&batch).unwrap());
+        let mut count = Count(0);
+        let traced = bits(context(&model, 1, 512).decode_traced(&batch, &mut count).unwrap());
+        assert!(traced == expected, "{numerics:?}");
+        assert!(count.0 > 400, "{numerics:?}: {} nodes", count.0);
+    }
+}
+
+/// All rows asked for are the rows asked for one by one.
+#[test]
+fn all_outputs_are_the_single_outputs() {
+    let prompt = prompt(12);
+    let model = smollm2(Numerics::Fast, 2);
+    let mut batch = BatchToken::prompt(0, 0, &prompt);
+    batch.iter_mut().for_each(|t| t.output = true);
+    let all = bits(context(&model, 1, 5).decode(&batch).unwrap());
+    let n_vocab = model.hparams().n_vocab;
+    let mut one_by_one = context(&model, 1, 512);
+    for (i, row) in all.chunks_exact(n_vocab).enumerate() {
+        let got = bits(one_by_one.decode(&BatchToken::prompt(0, i, &prompt[i..=i])).unwrap());
+        assert!(got == row, "row {i}");
+    }
+}
