@@ -1,1 +1,2 @@
 //! Packed weights, matmul, attention, norms and rope for CPUs.
+pub mod reference;

@@ -1,0 +1,48 @@
+//! 16-bit floats as ggml's scalar code converts them.
+
+/// f32 to the bits of the nearest f16, ties to even; overflow gives infinity.
+///
+/// A NaN keeps its sign and loses its payload (`0x7e00`), which is where ggml's software conversion differs from
+/// the hardware's.
+#[must_use]
+pub fn f32_to_f16(x: f32) -> u16 {
+    if x.is_nan() {
+        return if x.is_sign_negative() { 0xfe00 } else { 0x7e00 };
+    }
+    half::f16::from_f32(x).to_bits()
+}
+
+/// The f32 with the value of these f16 bits; exact. A NaN comes back quiet, with its payload.
+#[must_use]
+#[inline]
+pub fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff);
+    if magnitude >= 0x7c00 {
+        let quiet = if magnitude > 0x7c00 { 0x0040_0000 } else { 0 };
+        return f32::from_bits(sign | 0x7f80_0000 | quiet | ((magnitude & 0x3ff) << 13));
+    }
+    // The same fields read as an f32 mean the value times 2^-112; the product is exact, subnormals included.
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
+    f32::from_bits(sign | scaled.to_bits())
+}
+
+/// f32 to the bits of the nearest bf16, ties to even. A NaN is truncated and made quiet.
+#[must_use]
+pub fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = if x.is_nan() {
+        bits | 0x0040_0000
+    } else {
+        bits.wrapping_add(0x7fff + ((bits >> 16) & 1))
+    };
+    let [_, _, lo, hi] = rounded.to_le_bytes();
+    u16::from_le_bytes([lo, hi])
+}
+
+/// The f32 with the value of these bf16 bits; exact.
+#[must_use]
+#[inline]
+pub fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
