@@ -50,7 +50,7 @@ impl Sums {
     fn add(mut self, codes: &[i8; 256], scales: &[i32; 16], d: f32, a: &[u8; Q8_K]) -> Self {
         let mut sums = [0_i32; 8];
         for (j, &scale) in scales.iter().enumerate() {
-            for l in 0..8 {
+            for (l, sum) in sums.iter_mut().enumerate() {
                 let (i, k) = (16 * j + l, 16 * j + 8 + l);
                 sums[l] +=
                     scale * (i32::from(codes[i]) * q8(a, i) + i32::from(codes[k]) * q8(a, k));

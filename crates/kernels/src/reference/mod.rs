@@ -25,7 +25,7 @@ mod norm;
 mod rope;
 mod soft_max;
 
-pub use activations::{act_row_bytes, act_type, get_row, quantize_row};
+pub use activations::{act_type, get_row, quantize_row};
 pub use dot::vec_dot;
 pub use elementwise::{
     add, geglu, gelu, gelu_quick, mul, relu, scale, scale_bias, silu, swiglu, tanh,
