@@ -1,4 +1,4 @@
-//! 16-bit floats as ggml's scalar code converts them.
+//! 16-bit floats as ggml's scalar code converts them: what the KV cache holds.
 
 /// f32 to the bits of the nearest f16, ties to even; overflow gives infinity.
 ///
@@ -6,13 +6,13 @@
 /// the hardware's.
 #[must_use]
 pub fn f32_to_f16(x: f32) -> u16 {
-    if x.is_nan() {
-        return if x.is_sign_negative() { 0xfe00 } else { 0x7e00 };
-    }
-    half::f16::from_f32(x).to_bits()
+    u16::from_le_bytes(dequant::f32_to_f16(x))
 }
 
 /// The f32 with the value of these f16 bits; exact. A NaN comes back quiet, with its payload.
+///
+/// The result is that of [`dequant::f16_to_f32`]; this form inlines into loops, without a test for the hardware's
+/// instruction at every element.
 #[must_use]
 #[inline]
 pub fn f16_to_f32(bits: u16) -> f32 {
@@ -25,24 +25,4 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     // The same fields read as an f32 mean the value times 2^-112; the product is exact, subnormals included.
     let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
     f32::from_bits(sign | scaled.to_bits())
-}
-
-/// f32 to the bits of the nearest bf16, ties to even. A NaN is truncated and made quiet.
-#[must_use]
-pub fn f32_to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = if x.is_nan() {
-        bits | 0x0040_0000
-    } else {
-        bits.wrapping_add(0x7fff + ((bits >> 16) & 1))
-    };
-    let [_, _, lo, hi] = rounded.to_le_bytes();
-    u16::from_le_bytes([lo, hi])
-}
-
-/// The f32 with the value of these bf16 bits; exact.
-#[must_use]
-#[inline]
-pub fn bf16_to_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
 }

@@ -16,8 +16,6 @@
 
 mod activations;
 mod dot;
-mod dot_k;
-mod dot_legacy;
 mod elementwise;
 mod expf;
 mod f16;
@@ -25,12 +23,12 @@ mod norm;
 mod rope;
 mod soft_max;
 
-pub use activations::{act_row_bytes, act_type, get_row, quantize_row};
+pub use activations::{act_type, get_row, quantize_row};
 pub use dot::vec_dot;
 pub use elementwise::{
     add, geglu, gelu, gelu_quick, mul, relu, scale, scale_bias, silu, swiglu, tanh,
 };
-pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use f16::{f16_to_f32, f32_to_f16};
 pub use norm::{norm, rms_norm};
 pub use rope::{RopeMode, RopeParams, rope};
 pub use soft_max::soft_max;
