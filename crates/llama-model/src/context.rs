@@ -103,9 +103,9 @@ impl Context {
             if n == 0 { String::new() } else { format!("; try a context of {n}") }
         })?;
         let state = match &model.net {
-            AnyNet::Fast(net) => AnyState::Fast(State::new(net, &options)),
-            AnyNet::Reference(net) => AnyState::Reference(State::new(net, &options)),
-            AnyNet::Oracle(net) => AnyState::Oracle(State::new(net, &options)),
+            AnyNet::Fast(net) => AnyState::Fast(State::new(net, &options)?),
+            AnyNet::Reference(net) => AnyState::Reference(State::new(net, &options)?),
+            AnyNet::Oracle(net) => AnyState::Oracle(State::new(net, &options)?),
         };
         let lens = vec![0; options.n_seq];
         Ok(Self { model, options, state, lens, logits: Vec::new(), cancel: Arc::default() })
@@ -219,9 +219,9 @@ impl Context {
         }
         if src != dst {
             match &mut self.state {
-                AnyState::Fast(state) => state.cache.copy(src, dst, len),
-                AnyState::Reference(state) => state.cache.copy(src, dst, len),
-                AnyState::Oracle(state) => state.cache.copy(src, dst, len),
+                AnyState::Fast(state) => state.cache.copy(src, dst, len)?,
+                AnyState::Reference(state) => state.cache.copy(src, dst, len)?,
+                AnyState::Oracle(state) => state.cache.copy(src, dst, len)?,
             }
         }
         self.lens[dst] = len;
@@ -264,11 +264,11 @@ impl Context {
 }
 
 impl<A: Arithmetic> State<A> {
-    fn new(net: &Net<A>, options: &ContextOptions) -> Self {
-        Self {
+    fn new(net: &Net<A>, options: &ContextOptions) -> Result<Self, ModelError> {
+        Ok(Self {
             ws: Workspace::new(net, options.n_ubatch),
-            cache: net.arith.cache(&net.hp, options.n_ctx, options.n_seq),
-        }
+            cache: net.arith.cache(&net.hp, options.n_ctx, options.n_seq)?,
+        })
     }
 
     fn pass<'a>(

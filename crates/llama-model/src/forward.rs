@@ -29,11 +29,14 @@ pub(crate) struct Workspace<A: Arithmetic> {
     gate: Vec<A::Real>,
     /// `[n_tokens, n_ff]`
     up: Vec<A::Real>,
+    /// `silu(gate) * up`, `[n_tokens, n_ff]`.
+    act: Vec<A::Real>,
     /// `[n_outputs, n_vocab]`, grown to what is asked for.
     logits: Vec<A::Real>,
     /// One row of the embedding, `[n_embd]`.
     row: Vec<f32>,
     acts: A::Acts,
+    positions: A::Positions,
 }
 
 impl<A: Arithmetic> Workspace<A> {
@@ -50,15 +53,17 @@ impl<A: Arithmetic> Workspace<A> {
             kqv: reals(hp.n_embd_q()),
             gate: reals(hp.n_ff),
             up: reals(hp.n_ff),
+            act: reals(hp.n_ff),
             logits: Vec::new(),
             row: vec![0.0; hp.n_embd],
             acts: net.arith.acts(n_ubatch, widest),
+            positions: A::Positions::default(),
         }
     }
 
     /// Bytes of a workspace for `n_ubatch` tokens, `n_vocab` logits of one token included.
     pub(crate) fn n_bytes(hp: &crate::Hparams, n_ubatch: usize) -> u64 {
-        let per_token = 4 * hp.n_embd + 2 * hp.n_embd_q() + 2 * hp.n_embd_kv() + 3 * hp.n_ff;
+        let per_token = 4 * hp.n_embd + 2 * hp.n_embd_q() + 2 * hp.n_embd_kv() + 4 * hp.n_ff;
         (per_token as u64 * n_ubatch as u64 + hp.n_vocab as u64) * size_of::<A::Real>() as u64
     }
 }
@@ -77,6 +82,7 @@ impl<A: Arithmetic> Pass<'_, A> {
     pub(crate) fn forward(&mut self, ws: &mut Workspace<A>, logits: &mut Vec<f32>) -> Result<(), ModelError> {
         let (net, n_embd) = (self.net, self.net.hp.n_embd);
         self.embed(ws);
+        net.arith.positions(&net.rope, self.batch, &mut ws.positions);
         let mut n_rows = self.batch.len();
         for (il, layer) in net.layers.iter().enumerate() {
             if self.cancel.load(Ordering::Relaxed) {
@@ -87,12 +93,12 @@ impl<A: Arithmetic> Pass<'_, A> {
             if il + 1 == net.layers.len() {
                 n_rows = self.keep_outputs(ws);
             }
-            add(&mut ws.x[..n_rows * n_embd], &ws.cur);
+            net.arith.add(&mut ws.x[..n_rows * n_embd], &ws.cur[..n_rows * n_embd]);
             self.trace.node("ADD", "ffn_inp", Some(il), &[n_embd], &ws.x[..n_rows * n_embd]);
 
             self.norm(ws, n_rows, &layer.ffn_norm, "ffn_norm", Some(il));
             self.feed_forward(ws, layer, il, n_rows);
-            add(&mut ws.x[..n_rows * n_embd], &ws.cur);
+            net.arith.add(&mut ws.x[..n_rows * n_embd], &ws.cur[..n_rows * n_embd]);
             self.trace.node("ADD", "l_out", Some(il), &[n_embd], &ws.x[..n_rows * n_embd]);
         }
         if n_rows > 0 {
@@ -141,21 +147,21 @@ impl<A: Arithmetic> Pass<'_, A> {
             ],
         );
         self.finish_linear(&layer.attn_q, q, ["Qcur", "Qcur"], Some(il));
-        self.rotate(q, "Qcur", il);
+        self.rotate(&ws.positions, q, "Qcur", il);
         self.finish_linear(&layer.attn_v, v, ["Vcur", "Vcur"], Some(il));
         self.finish_linear(&layer.attn_k, k, ["Kcur", "Kcur"], Some(il));
-        self.rotate(k, "Kcur", il);
+        self.rotate(&ws.positions, k, "Kcur", il);
         net.arith.store(self.cache, il, self.batch, k, v);
 
         let kqv = &mut ws.kqv[..n_q];
-        self.attend(q, kqv, il);
+        self.attend(&ws.positions, q, kqv, il);
         net.arith.prepare(&mut ws.acts, &[&layer.attn_output.weight], kqv, hp.n_embd_q());
         let cur = &mut ws.cur[..n_tokens * hp.n_embd];
         net.arith.matmul(&ws.acts, &mut [Job { weight: &layer.attn_output.weight, out: &mut *cur }]);
         self.finish_attn_output(&layer.attn_output, cur, il);
     }
 
-    fn attend(&mut self, q: &[A::Real], out: &mut [A::Real], il: usize) {
+    fn attend(&mut self, positions: &A::Positions, q: &[A::Real], out: &mut [A::Real], il: usize) {
         let hp = &self.net.hp;
         let heads = Heads {
             n_head: hp.n_head,
@@ -164,7 +170,7 @@ impl<A: Arithmetic> Pass<'_, A> {
             scale: hp.attention_scale,
         };
         let mut scores = self.trace.is_on().then(Scores::default);
-        let at = Attend { cache: &*self.cache, il, heads, batch: self.batch, q };
+        let at = Attend { cache: &*self.cache, il, heads, batch: self.batch, positions, q };
         self.net.arith.attend(at, out, scores.as_mut());
         if let Some(s) = scores.filter(|s| !s.kq.is_empty()) {
             let n_tokens = self.batch.len();
@@ -203,10 +209,11 @@ impl<A: Arithmetic> Pass<'_, A> {
         );
         self.finish_linear(&layer.ffn_gate, gate, ["ffn_gate", "ffn_gate_b"], Some(il));
         self.finish_linear(&layer.ffn_up, up, ["ffn_up", "ffn_up_b"], Some(il));
-        net.arith.swiglu(gate, up, hp.n_ff);
-        self.trace.node("GLU", "ffn_swiglu", Some(il), &[hp.n_ff], gate);
+        let act = &mut ws.act[..n_rows * hp.n_ff];
+        net.arith.swiglu(gate, up, hp.n_ff, act);
+        self.trace.node("GLU", "ffn_swiglu", Some(il), &[hp.n_ff], act);
 
-        net.arith.prepare(&mut ws.acts, &[&layer.ffn_down.weight], gate, hp.n_ff);
+        net.arith.prepare(&mut ws.acts, &[&layer.ffn_down.weight], act, hp.n_ff);
         net.arith.matmul(&ws.acts, &mut [Job { weight: &layer.ffn_down.weight, out: &mut *cur }]);
         let product = if layer.ffn_down.bias.is_some() { "ffn_down" } else { "ffn_out" };
         self.finish_linear(&layer.ffn_down, cur, [product, "ffn_out"], Some(il));
@@ -222,9 +229,9 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 
     /// RoPE on every head of `x`.
-    fn rotate(&mut self, x: &mut [A::Real], label: &'static str, il: usize) {
+    fn rotate(&mut self, positions: &A::Positions, x: &mut [A::Real], label: &'static str, il: usize) {
         let n_embd_head = self.net.hp.n_embd_head;
-        self.net.arith.rotate(&self.net.rope, x, n_embd_head, self.batch);
+        self.net.arith.rotate(&self.net.rope, positions, x, n_embd_head);
         let n_heads = x.len() / self.batch.len() / n_embd_head;
         self.trace.node("ROPE", label, Some(il), &[n_heads, n_embd_head], x);
     }
@@ -261,16 +268,9 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 }
 
-/// `x += y`, element by element; `y` may be longer.
-fn add<R: Real>(x: &mut [R], y: &[R]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += *y;
-    }
-}
-
 /// Adds `bias` to every row.
 fn add_bias<R: Real>(rows: &mut [R], bias: &[R]) {
     for row in rows.chunks_exact_mut(bias.len()) {
-        add(row, bias);
+        row.iter_mut().zip(bias).for_each(|(x, b)| *x += *b);
     }
 }

@@ -8,7 +8,7 @@ use crate::forward::Workspace;
 use crate::hparams::Hparams;
 use crate::memory;
 use crate::weights::{Loader, Net};
-use gguf_parse::Gguf;
+use gguf_parse::{Gguf, TensorInfo};
 use kernels::Isa;
 use std::sync::Arc;
 
@@ -158,9 +158,15 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn net<A: Arithmetic>(self, make: impl FnOnce() -> Result<A, ModelError>) -> Result<(Net<A>, Vec<String>), ModelError> {
-        let need = self.gguf.tensors().iter().map(|t| A::matrix_bytes(t.n_bytes as u64)).sum();
-        memory::check("the model", need, |_| String::new())?;
-        Loader::new(self.gguf, self.progress).net(make, self.hp.clone(), self.arch)
+    fn net<A: Arithmetic>(
+        self,
+        make: impl FnOnce() -> Result<A, ModelError>,
+    ) -> Result<(Net<A>, Vec<String>), ModelError> {
+        let tied = self.gguf.find_tensor("output.weight").is_none();
+        let is_matrix = |t: &&TensorInfo| t.dims.ne().len() == 2 && (tied || t.name != "token_embd.weight");
+        let need = self.gguf.tensors().iter().filter(is_matrix);
+        let need = need.map(|t| A::matrix_bytes(t.ty, t.dims.n_rows(), t.dims.n_cols()));
+        memory::check("the model", need.fold(0, u64::saturating_add), |_| String::new())?;
+        Loader::new(self.gguf, self.progress).net(make()?, self.hp.clone(), self.arch)
     }
 }

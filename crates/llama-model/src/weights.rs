@@ -102,11 +102,10 @@ impl<'a> Loader<'a> {
     /// Loads everything. `freq_factors` are the divisors of RoPE's frequencies (`rope_freqs.weight`).
     pub(crate) fn net<A: Arithmetic>(
         mut self,
-        make: impl FnOnce() -> Result<A, ModelError>,
+        arith: A,
         hp: Hparams,
         arch: &'static Arch,
     ) -> Result<(Net<A>, Vec<String>), ModelError> {
-        let arith = make()?;
         let (e, v) = (hp.n_embd, hp.n_vocab);
         let token_embd = self.file_tensor("token_embd.weight", v, e)?;
         let mut layers = Vec::new();
@@ -117,7 +116,7 @@ impl<'a> Loader<'a> {
         let output = self.linear(&arith, head, v, e)?;
         let output_norm = self.vector::<A>("output_norm.weight", e)?;
         let factors = self.opt_f32s("rope_freqs.weight", hp.rope.n_rot / 2)?;
-        let rope = A::rope(&hp.rope, factors.as_deref());
+        let rope = A::rope(&hp.rope, factors.as_deref())?;
         let unused = self
             .gguf
             .tensors()

@@ -1,30 +1,177 @@
-//! SIMD on packed weights.
+//! The SIMD kernels on weights packed at load: what users run.
+//!
+//! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
+
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
 use crate::context::BatchToken;
-use crate::hparams::{Hparams, RopeParams};
+use crate::hparams::{Hparams, RopeKind, RopeParams};
 use crate::weights::FileTensor;
+use gguf_parse::GgmlType;
+use kernels::{
+    ActForms, Acts, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles, RopeScaling, RopeTable, Team,
+};
 
-pub(crate) struct Fast;
-impl Fast { pub(crate) fn new(_: usize, _: kernels::Isa) -> Result<Self, ModelError> { Ok(Self) } }
-pub(crate) struct Cache;
-impl KvStore for Cache {
-    fn copy(&mut self, _: usize, _: usize, _: usize) { unimplemented!() }
-    fn f16_rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<u16>, Vec<u16>)> { unimplemented!() }
+/// SIMD arithmetic with its threads.
+pub(crate) struct Fast {
+    isa: Isa,
+    team: Team,
 }
+
+impl Fast {
+    pub(crate) fn new(n_threads: usize, isa: Isa) -> Result<Self, ModelError> {
+        Ok(Self { isa, team: Team::new(n_threads)? })
+    }
+}
+
 impl Arithmetic for Fast {
-    type Real = f32; type Matrix = FileTensor; type Acts = (); type Cache = Cache; type Rope = ();
-    fn matrix(&self, _: FileTensor) -> Result<FileTensor, ModelError> { unimplemented!() }
-    fn matrix_bytes(n: u64) -> u64 { n }
-    fn rope(_: &RopeParams, _: Option<&[f32]>) {}
-    fn acts(&self, _: usize, _: usize) {}
-    fn cache(&self, _: &Hparams, _: usize, _: usize) -> Cache { unimplemented!() }
-    fn cache_bytes(_: &Hparams, _: usize, _: usize) -> u64 { unimplemented!() }
-    fn norm(&self, _: &[f32], _: &[f32], _: f32, _: &mut [f32], _: &mut dyn FnMut(&[f32])) { unimplemented!() }
-    fn prepare(&self, _: &mut (), _: &[&FileTensor], _: &[f32], _: usize) { unimplemented!() }
-    fn matmul(&self, _: &(), _: &mut [Job<'_, Self>]) { unimplemented!() }
-    fn rotate(&self, _: &(), _: &mut [f32], _: usize, _: &[BatchToken]) { unimplemented!() }
-    fn store(&self, _: &mut Cache, _: usize, _: &[BatchToken], _: &[f32], _: &[f32]) { unimplemented!() }
-    fn attend(&self, _: Attend<'_, Self>, _: &mut [f32], _: Option<&mut Scores<f32>>) { unimplemented!() }
-    fn swiglu(&self, _: &mut [f32], _: &[f32], _: usize) { unimplemented!() }
+    type Real = f32;
+    type Matrix = Matrix;
+    type Acts = Acts;
+    type Cache = Cache;
+    type Rope = RopeTable;
+    type Positions = Positions;
+
+    fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
+        Ok(Matrix::pack(self.isa, tensor.ty, tensor.n_rows, tensor.n_cols, tensor.data(), &self.team)?)
+    }
+
+    fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
+        Matrix::packed_bytes(ty, n_rows, n_cols).map_or(u64::MAX, |n| n as u64)
+    }
+
+    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Result<RopeTable, ModelError> {
+        let scaling = if p.ext_factor != 0.0 {
+            RopeScaling::Yarn {
+                freq_scale: p.freq_scale,
+                ext_factor: p.ext_factor,
+                attn_factor: p.attn_factor,
+                beta_fast: p.beta_fast,
+                beta_slow: p.beta_slow,
+                n_ctx_orig: p.n_ctx_orig,
+            }
+        } else {
+            RopeScaling::Linear { freq_scale: p.freq_scale }
+        };
+        let kind = match p.kind {
+            RopeKind::Norm => kernels::RopeKind::Norm,
+            RopeKind::Neox => kernels::RopeKind::Neox,
+        };
+        let params = kernels::RopeParams { kind, n_rot: p.n_rot, freq_base: p.freq_base, freq_factors, scaling };
+        Ok(RopeTable::new(&params)?)
+    }
+
+    fn acts(&self, _: usize, _: usize) -> Acts {
+        Acts::new()
+    }
+
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
+        Ok(Cache(KvCache::new(kv_shape(hp, n_ctx, n_seq))?))
+    }
+
+    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
+        KvCache::bytes_of(&kv_shape(hp, n_ctx, n_seq)).map_or(u64::MAX, |n| n as u64)
+    }
+
+    fn norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], _: &mut dyn FnMut(&[f32])) {
+        kernels::rms_norm(self.isa, &self.team, x, weight, eps, out);
+    }
+
+    fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
+        let forms: ActForms = weights.iter().map(|w| w.act_form()).collect();
+        acts.prepare(self.isa, &self.team, forms, x, n_cols);
+    }
+
+    fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
+        // By hand up to three: no allocation per token.
+        match jobs {
+            [a] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a)]),
+            [a, b] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b)]),
+            [a, b, c] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b), linear(c)]),
+            more => more.iter_mut().for_each(|job| kernels::linears(self.isa, &self.team, acts, &mut [linear(job)])),
+        }
+    }
+
+    fn positions(&self, rope: &RopeTable, batch: &[BatchToken], positions: &mut Positions) {
+        positions.angles.prepare(rope, batch.iter().map(|t| t.pos));
+        positions.cells.clear();
+        positions.cells.extend(batch.iter().map(|t| (t.seq, t.pos)));
+    }
+
+    fn rotate(&self, _: &RopeTable, positions: &Positions, x: &mut [f32], n_embd_head: usize) {
+        kernels::rope(self.isa, &self.team, &positions.angles, x, n_embd_head);
+    }
+
+    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f32], v: &[f32]) {
+        let (k, v) = (k.chunks_exact(k.len() / batch.len()), v.chunks_exact(v.len() / batch.len()));
+        for ((t, k), v) in batch.iter().zip(k).zip(v) {
+            cache.0.store(il, t.seq, t.pos, k, v);
+        }
+    }
+
+    fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], _: Option<&mut Scores<f32>>) {
+        let layer = Attention {
+            cache: &at.cache.0,
+            il: at.il,
+            n_head: at.heads.n_head,
+            scale: at.heads.scale,
+            window: None,
+            softcap: None,
+            sinks: None,
+        };
+        kernels::attention(self.isa, &self.team, &layer, at.q, &at.positions.cells, out);
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        kernels::add(self.isa, &self.team, x, y);
+    }
+
+    fn swiglu(&self, gate: &[f32], up: &[f32], _: usize, out: &mut [f32]) {
+        kernels::swiglu(self.isa, &self.team, gate, up, out);
+    }
+}
+
+/// A batch's cells and the angles of its positions.
+#[derive(Default)]
+pub(crate) struct Positions {
+    angles: RopeAngles,
+    /// (sequence, position) of each token.
+    cells: Vec<(usize, usize)>,
+}
+
+fn linear<'a>(job: &'a mut Job<'_, Fast>) -> Linear<'a> {
+    Linear { w: job.weight, bias: None, out: job.out, add: false }
+}
+
+fn kv_shape(hp: &Hparams, n_ctx: usize, n_seq: usize) -> KvShape {
+    KvShape {
+        n_layer: hp.n_layer,
+        n_seq,
+        n_ctx,
+        n_head_kv: hp.n_head_kv,
+        n_embd_head_k: hp.n_embd_head,
+        n_embd_head_v: hp.n_embd_head,
+    }
+}
+
+/// The kernels' F16 cache.
+pub(crate) struct Cache(KvCache);
+
+impl KvStore for Cache {
+    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
+        Ok(self.0.copy(src, dst, len)?)
+    }
+
+    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let shape = self.0.shape();
+        let n = shape.n_head_kv * shape.n_embd_head_k;
+        let (mut k, mut v) = (vec![0.0; n], vec![0.0; n]);
+        let (mut k_bits, mut v_bits) = (Vec::new(), Vec::new());
+        for pos in 0..len {
+            self.0.load(il, seq, pos, &mut k, &mut v);
+            k_bits.extend(k.iter().map(|x| half::f16::from_f32(*x).to_bits()));
+            v_bits.extend(v.iter().map(|x| half::f16::from_f32(*x).to_bits()));
+        }
+        Some((k_bits, v_bits))
+    }
 }

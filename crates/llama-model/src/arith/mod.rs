@@ -18,9 +18,11 @@ use crate::context::BatchToken;
 use crate::hparams::{Hparams, RopeParams};
 use crate::trace::Traced;
 use crate::weights::FileTensor;
+use gguf_parse::GgmlType;
+use std::ops::AddAssign;
 
 /// A value of the residual stream: f32, or f64 in the oracle.
-pub(crate) trait Real: Traced + Copy + Default + Send + Sync + std::ops::AddAssign + 'static {
+pub(crate) trait Real: Traced + Copy + Default + Send + Sync + AddAssign + 'static {
     fn from_f32(x: f32) -> Self;
     fn to_f32(self) -> f32;
 }
@@ -82,14 +84,16 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     type Cache: KvStore;
     /// Frequencies of RoPE.
     type Rope: Send + Sync;
+    /// What RoPE and attention need of a batch's positions, computed once for all layers.
+    type Positions: Default + Send;
 
     /// Takes a matrix of the file.
     fn matrix(&self, tensor: FileTensor) -> Result<Self::Matrix, ModelError>;
-    /// Bytes that [`Self::matrix`] will allocate for a tensor of `n_bytes` in the file.
-    fn matrix_bytes(n_bytes: u64) -> u64;
-    fn rope(params: &RopeParams, freq_factors: Option<&[f32]>) -> Self::Rope;
+    /// Bytes that [`Self::matrix`] will allocate for `[n_rows, n_cols]` of type `ty`.
+    fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64;
+    fn rope(params: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Self::Rope, ModelError>;
     fn acts(&self, n_tokens: usize, n_cols: usize) -> Self::Acts;
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Self::Cache;
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Self::Cache, ModelError>;
     fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64;
 
     /// f32 values of the file as this arithmetic holds them.
@@ -104,15 +108,19 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     fn prepare(&self, acts: &mut Self::Acts, weights: &[&Self::Matrix], x: &[Self::Real], n_cols: usize);
     /// Multiplies the prepared input with several matrices.
     fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);
+    /// Prepares for a batch's positions.
+    fn positions(&self, rope: &Self::Rope, batch: &[BatchToken], positions: &mut Self::Positions);
     /// Rotates every head of `x [n_tokens, n_heads, n_embd_head]`.
-    fn rotate(&self, rope: &Self::Rope, x: &mut [Self::Real], n_embd_head: usize, batch: &[BatchToken]);
+    fn rotate(&self, rope: &Self::Rope, positions: &Self::Positions, x: &mut [Self::Real], n_embd_head: usize);
     /// Writes `k` and `v` `[n_tokens, n_embd_kv]` at the batch's positions.
     fn store(&self, cache: &mut Self::Cache, il: usize, batch: &[BatchToken], k: &[Self::Real], v: &[Self::Real]);
     /// Causal attention of `q [n_tokens, n_head, n_embd_head]` over the cache. `scores` is filled where the
     /// arithmetic has these values at all.
     fn attend(&self, at: Attend<'_, Self>, out: &mut [Self::Real], scores: Option<&mut Scores<Self::Real>>);
-    /// `gate = silu(gate) * up`, element by element; both `[n_tokens, n_ff]`.
-    fn swiglu(&self, gate: &mut [Self::Real], up: &[Self::Real], n_ff: usize);
+    /// `x += y`, element by element.
+    fn add(&self, x: &mut [Self::Real], y: &[Self::Real]);
+    /// `out = silu(gate) * up`, element by element; all `[n_tokens, n_ff]`.
+    fn swiglu(&self, gate: &[Self::Real], up: &[Self::Real], n_ff: usize, out: &mut [Self::Real]);
 }
 
 /// What [`Arithmetic::attend`] reads.
@@ -121,6 +129,7 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
     pub(crate) il: usize,
     pub(crate) heads: Heads,
     pub(crate) batch: &'a [BatchToken],
+    pub(crate) positions: &'a A::Positions,
     /// `[n_tokens, n_head, n_embd_head]`
     pub(crate) q: &'a [A::Real],
 }
@@ -128,7 +137,7 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
 /// A cache of several sequences, each with `n_ctx` positions of its own.
 pub(crate) trait KvStore: Send {
     /// Makes the first `len` positions of `dst` those of `src`.
-    fn copy(&mut self, src: usize, dst: usize, len: usize);
+    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError>;
     /// Layer `il` of sequence `seq`, positions `0..len`, as f16 bits: K and V, both `[len, n_embd_kv]`.
     /// `None` if the cache does not hold f16.
     fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)>;

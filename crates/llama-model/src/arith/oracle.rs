@@ -9,6 +9,7 @@ use crate::ModelError;
 use crate::context::BatchToken;
 use crate::hparams::{Hparams, RopeKind, RopeParams};
 use crate::weights::FileTensor;
+use gguf_parse::GgmlType;
 use rayon::ThreadPool;
 use std::cell::RefCell;
 
@@ -48,16 +49,17 @@ impl Arithmetic for Oracle {
     type Acts = Acts;
     type Cache = Cache;
     type Rope = Rope;
+    type Positions = Vec<usize>;
 
     fn matrix(&self, tensor: FileTensor) -> Result<FileTensor, ModelError> {
         Ok(tensor)
     }
 
-    fn matrix_bytes(_: u64) -> u64 {
+    fn matrix_bytes(_: GgmlType, _: usize, _: usize) -> u64 {
         0
     }
 
-    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Rope {
+    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Rope, ModelError> {
         let n = p.n_rot as f64;
         let base = f64::from(p.freq_base);
         // The dimension that turns `beta` times within the original context (YaRN, equation 17).
@@ -75,21 +77,21 @@ impl Arithmetic for Oracle {
             interpolated * (1.0 - mix) + extrapolated * mix
         });
         let yarn = if p.ext_factor == 0.0 { 1.0 } else { 1.0 + 0.1 * (1.0 / f64::from(p.freq_scale)).ln() };
-        Rope {
+        Ok(Rope {
             kind: p.kind,
             n_rot: p.n_rot,
             frequencies: frequencies.collect(),
             magnitude: f64::from(p.attn_factor) * yarn,
-        }
+        })
     }
 
     fn acts(&self, _: usize, _: usize) -> Acts {
         Acts { n_cols: 1, x: Vec::new() }
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Cache {
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
         let n = hp.n_layer * n_seq * n_ctx * hp.n_embd_kv();
-        Cache { n_seq, n_ctx, n_embd_kv: hp.n_embd_kv(), k: vec![0.0; n], v: vec![0.0; n] }
+        Ok(Cache { n_seq, n_ctx, n_embd_kv: hp.n_embd_kv(), k: vec![0.0; n], v: vec![0.0; n] })
     }
 
     fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
@@ -130,11 +132,16 @@ impl Arithmetic for Oracle {
         }
     }
 
-    fn rotate(&self, rope: &Rope, x: &mut [f64], n_embd_head: usize, batch: &[BatchToken]) {
-        let n_cols = x.len() / batch.len();
+    fn positions(&self, _: &Rope, batch: &[BatchToken], positions: &mut Vec<usize>) {
+        positions.clear();
+        positions.extend(batch.iter().map(|t| t.pos));
+    }
+
+    fn rotate(&self, rope: &Rope, positions: &Vec<usize>, x: &mut [f64], n_embd_head: usize) {
+        let n_cols = x.len() / positions.len();
         token_rows(&self.pool, n_cols, x, |t, row| {
             for (i, frequency) in rope.frequencies.iter().enumerate() {
-                let (sin, cos) = (batch[t].pos as f64 * frequency).sin_cos();
+                let (sin, cos) = (positions[t] as f64 * frequency).sin_cos();
                 let (a, b) = match rope.kind {
                     RopeKind::Norm => (2 * i, 2 * i + 1),
                     RopeKind::Neox => (i, i + rope.n_rot / 2),
@@ -158,7 +165,7 @@ impl Arithmetic for Oracle {
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f64], _: Option<&mut Scores<f64>>) {
-        let Attend { cache, il, heads, batch, q } = at;
+        let Attend { cache, il, heads, batch, q, .. } = at;
         let (n_head, size) = (heads.n_head, heads.n_embd_head);
         let exact = 1.0 / (size as f64).sqrt();
         let scale = if (exact - f64::from(heads.scale)).abs() < 1e-6 * exact { exact } else { f64::from(heads.scale) };
@@ -180,9 +187,14 @@ impl Arithmetic for Oracle {
         });
     }
 
-    fn swiglu(&self, gate: &mut [f64], up: &[f64], n_ff: usize) {
-        token_rows(&self.pool, n_ff, gate, |t, row| {
-            row.iter_mut().zip(&up[t * n_ff..]).for_each(|(g, u)| *g = *g / (1.0 + (-*g).exp()) * u);
+    fn add(&self, x: &mut [f64], y: &[f64]) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    }
+
+    fn swiglu(&self, gate: &[f64], up: &[f64], n_ff: usize, out: &mut [f64]) {
+        token_rows(&self.pool, n_ff, out, |t, row| {
+            let inputs = gate[t * n_ff..].iter().zip(&up[t * n_ff..]);
+            row.iter_mut().zip(inputs).for_each(|(o, (g, u))| *o = g / (1.0 + (-g).exp()) * u);
         });
     }
 }
@@ -214,7 +226,7 @@ impl Cache {
 }
 
 impl KvStore for Cache {
-    fn copy(&mut self, src: usize, dst: usize, len: usize) {
+    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
         let n = len * self.n_embd_kv;
         let per_layer = self.n_seq * self.n_ctx * self.n_embd_kv;
         for il in 0..self.k.len() / per_layer.max(1) {
@@ -222,6 +234,7 @@ impl KvStore for Cache {
             self.k.copy_within(from..from + n, to);
             self.v.copy_within(from..from + n, to);
         }
+        Ok(())
     }
 
     fn f16_rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<u16>, Vec<u16>)> {

@@ -48,6 +48,7 @@ impl Arithmetic for Reference {
     type Acts = Acts;
     type Cache = Cache;
     type Rope = Rope;
+    type Positions = Vec<usize>;
 
     fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
         let ty = tensor.ty;
@@ -55,11 +56,11 @@ impl Arithmetic for Reference {
         Ok(Matrix { tensor, act_type })
     }
 
-    fn matrix_bytes(_: u64) -> u64 {
+    fn matrix_bytes(_: GgmlType, _: usize, _: usize) -> u64 {
         0
     }
 
-    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Rope {
+    fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Rope, ModelError> {
         let params = ops::RopeParams {
             n_rot: p.n_rot,
             mode: match p.kind {
@@ -75,17 +76,17 @@ impl Arithmetic for Reference {
             n_ctx_orig: p.n_ctx_orig,
             freq_factors: None,
         };
-        Rope { params, factors: freq_factors.map(<[f32]>::to_vec) }
+        Ok(Rope { params, factors: freq_factors.map(<[f32]>::to_vec) })
     }
 
     fn acts(&self, _: usize, _: usize) -> Acts {
         Acts { n_tokens: 0, forms: Vec::new() }
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Cache {
+    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
         let n_cells = n_ctx.next_multiple_of(KV_PADDING);
         let n = hp.n_layer * n_seq * n_cells * hp.n_embd_kv();
-        Cache { n_seq, n_cells, n_embd_kv: hp.n_embd_kv(), k: vec![0; n * 2], v: vec![0; n * 2] }
+        Ok(Cache { n_seq, n_cells, n_embd_kv: hp.n_embd_kv(), k: vec![0; n * 2], v: vec![0; n * 2] })
     }
 
     fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
@@ -134,12 +135,17 @@ impl Arithmetic for Reference {
         }
     }
 
-    fn rotate(&self, rope: &Rope, x: &mut [f32], n_embd_head: usize, batch: &[BatchToken]) {
-        let n_cols = x.len() / batch.len();
+    fn positions(&self, _: &Rope, batch: &[BatchToken], positions: &mut Vec<usize>) {
+        positions.clear();
+        positions.extend(batch.iter().map(|t| t.pos));
+    }
+
+    fn rotate(&self, rope: &Rope, positions: &Vec<usize>, x: &mut [f32], n_embd_head: usize) {
+        let n_cols = x.len() / positions.len();
         let params = ops::RopeParams { freq_factors: rope.factors.as_deref(), ..rope.params };
         token_rows(&self.pool, n_cols, x, |t, row| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "ggml's positions are i32")]
-            ops::rope(row, n_embd_head, batch[t].pos as i32, &params);
+            ops::rope(row, n_embd_head, positions[t] as i32, &params);
         });
     }
 
@@ -157,7 +163,7 @@ impl Arithmetic for Reference {
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], scores: Option<&mut Scores<f32>>) {
-        let Attend { cache, il, heads, batch, q } = at;
+        let Attend { cache, il, heads, batch, q, .. } = at;
         let (n_tokens, n_head, size) = (batch.len(), heads.n_head, heads.n_embd_head);
         let n_kv = batch.iter().map(|t| t.pos + 1).max().unwrap_or(0).next_multiple_of(KV_PADDING);
         let mut by_head = Scores { kq: vec![0.0; n_head * n_tokens * n_kv], ..Scores::default() };
@@ -199,10 +205,13 @@ impl Arithmetic for Reference {
         }
     }
 
-    fn swiglu(&self, gate: &mut [f32], up: &[f32], n_ff: usize) {
-        token_rows(&self.pool, n_ff, gate, |t, row| {
-            let gate = row.to_vec();
-            ops::swiglu(&gate, &up[t * n_ff..(t + 1) * n_ff], row);
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    }
+
+    fn swiglu(&self, gate: &[f32], up: &[f32], n_ff: usize, out: &mut [f32]) {
+        token_rows(&self.pool, n_ff, out, |t, row| {
+            ops::swiglu(&gate[t * n_ff..(t + 1) * n_ff], &up[t * n_ff..(t + 1) * n_ff], row);
         });
     }
 }
@@ -226,7 +235,7 @@ impl Cache {
 }
 
 impl KvStore for Cache {
-    fn copy(&mut self, src: usize, dst: usize, _len: usize) {
+    fn copy(&mut self, src: usize, dst: usize, _len: usize) -> Result<(), ModelError> {
         // Cells behind `len` are masked; copying them keeps this simple.
         let n = self.n_cells * self.n_embd_kv * 2;
         let n_layer = self.k.len() / (n * self.n_seq).max(1);
@@ -235,6 +244,7 @@ impl KvStore for Cache {
             self.k.copy_within(from..from + n, to);
             self.v.copy_within(from..from + n, to);
         }
+        Ok(())
     }
 
     fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
