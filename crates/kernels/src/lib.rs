@@ -1,2 +1,36 @@
 //! Packed weights, matmul, attention, norms and rope for CPUs.
+//!
+//! Numbers in, numbers out: operations take slices whose shapes they assert (documented under `# Panics`),
+//! never allocate by what a file says and never fail; only building things ([`Team`], [`Matrix`], [`KvCache`],
+//! [`RopeTable`]) returns errors. Parallelism lives inside the operations, through a [`Team`].
+//!
+//! # The same bits, always
+//! Every output element has one fixed sequence of operations: integers are summed exactly inside a block,
+//! then one fixed f32 step is made per block in ascending order. Work is split over rows, heads and queries,
+//! never over the terms of a sum. So results do not depend on the number of threads, on how many tokens are
+//! computed at once, or on the instruction set ([`Isa`]).
+
+mod acts;
+mod attention;
+mod error;
+mod isa;
+mod kv_cache;
+mod linear;
+mod matrix;
+mod norm;
 pub mod reference;
+mod rope;
+mod team;
+
+pub use acts::{ActForm, ActForms, Acts};
+pub use attention::{Attention, attention};
+pub use error::KernelError;
+#[cfg(target_arch = "x86_64")]
+pub use isa::Avx2;
+pub use isa::Isa;
+pub use kv_cache::{KvCache, KvShape};
+pub use linear::{Linear, linears};
+pub use matrix::Matrix;
+pub use norm::{add, rms_norm, rms_norm_in_place, swiglu};
+pub use rope::{RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, rope};
+pub use team::Team;

@@ -6,13 +6,12 @@
 //! ROOT/models/NAME/.lock           held while fetching, so that ten processes fetch once
 //! ROOT/models/NAME/.fetch-PID-N/   being fetched; swept by whoever holds the lock next
 //! ```
-use crate::{CACHE_VAR, RegistryModel, StoreError, hash};
+use crate::{CACHE_VAR, RegistryModel, StoreError, hash, stamp};
 use std::{
     env,
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 const FETCH_PREFIX: &str = ".fetch-";
@@ -59,16 +58,10 @@ impl<'m> Slot<'m> {
         self.folder.join(self.model.file_name)
     }
 
-    fn stamp(&self) -> PathBuf {
-        self.folder.join(format!("{}.verified", self.model.file_name))
-    }
-
     /// The file, if its hash was checked before and it has not been touched since. Reads no model data.
     pub(crate) fn verified(&self) -> Option<PathBuf> {
         let file = self.file();
-        let metadata = fs::metadata(&file).ok().filter(Metadata::is_file)?;
-        let stamp = fs::read_to_string(self.stamp()).ok()?;
-        (stamp == stamp_text(self.model, &metadata)).then_some(file)
+        (stamp::read(&file)? == self.model.sha256).then_some(file)
     }
 
     /// Fills the slot: `make` puts the model into the temporary folder it is given and returns its path and
@@ -79,7 +72,7 @@ impl<'m> Slot<'m> {
     ) -> Result<PathBuf, StoreError> {
         let dir = &self.folder;
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create the cache folder", dir, e))?;
-        let _lock = self.lock()?;
+        let _lock = lock(dir)?;
         if let Some(path) = self.verified() {
             return Ok(path);
         }
@@ -99,21 +92,7 @@ impl<'m> Slot<'m> {
         let file = self.file();
         fs::rename(&made, &file).map_err(|e| StoreError::io("rename into the cache", &file, e))?;
         sync_folder(dir);
-        self.write_stamp();
-        Ok(file)
-    }
-
-    /// Waits for the lock. Where the file system has no locks the unique temporary folder and the rename
-    /// still keep processes apart; they only fetch more than once.
-    fn lock(&self) -> Result<File, StoreError> {
-        let path = self.folder.join(".lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| StoreError::io("open the cache lock", &path, e))?;
-        drop(file.lock());
+        stamp::write(&file, self.model.sha256);
         Ok(file)
     }
 
@@ -124,22 +103,11 @@ impl<'m> Slot<'m> {
         let Ok(file) = File::open(&path) else { return Ok(false) };
         let found = hash::sha256_of(file).map_err(|e| StoreError::io("read", &path, e))?;
         if found == self.model.sha256 {
-            self.write_stamp();
+            stamp::write(&self.file(), self.model.sha256);
             return Ok(true);
         }
         fs::remove_file(&path).map_err(|e| StoreError::io("remove a damaged file", &path, e))?;
         Ok(false)
-    }
-
-    /// Failing is harmless (a full disk, a read-only folder): the next start hashes the file again.
-    fn write_stamp(&self) {
-        let Ok(metadata) = fs::metadata(self.file()) else { return };
-        let temp = self.folder.join(format!("{FETCH_PREFIX}{}-stamp", std::process::id()));
-        let written = fs::write(&temp, stamp_text(self.model, &metadata))
-            .and_then(|()| fs::rename(&temp, self.stamp()));
-        if written.is_err() {
-            drop(fs::remove_file(&temp));
-        }
     }
 
     /// Removes what an interrupted fetch left; the caller holds the lock.
@@ -153,10 +121,18 @@ impl<'m> Slot<'m> {
     }
 }
 
-fn stamp_text(model: &RegistryModel, metadata: &Metadata) -> String {
-    let time = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    let nanos = time.map_or(0, |t| t.as_nanos());
-    format!("sha256 {}\nbytes {}\nmtime_ns {nanos}\n", model.sha256, metadata.len())
+/// Waits for the lock of `folder`, which is released when the result is dropped. Where the file system has no
+/// locks the unique temporary folder and the rename still keep processes apart; they only fetch more than once.
+pub(crate) fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join(".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| StoreError::io("open the cache lock", &path, e))?;
+    drop(file.lock());
+    Ok(file)
 }
 
 /// A folder that is removed with everything in it.

@@ -70,6 +70,22 @@ pub enum StoreError {
         /// The hash of what arrived.
         found: String,
     },
+    /// `hf:` with something behind it that names no file of a repository.
+    #[error("{name}: must be hf:OWNER/REPO/FILE.gguf or hf:OWNER/REPO@REVISION/FILE.gguf")]
+    HubName {
+        /// What was asked for.
+        name: String,
+    },
+    /// The hub did not give the file.
+    #[error(
+        "{name} could not be fetched: {problem}; download the file in another way and pass it with -m PATH"
+    )]
+    Hub {
+        /// What was asked for.
+        name: String,
+        /// What went wrong.
+        problem: String,
+    },
     /// The file system.
     #[error("cannot {action}: {source}")]
     Io {
@@ -90,7 +106,9 @@ impl StoreError {
             Self::UnknownName { .. }
             | Self::NoSuchFile { .. }
             | Self::NoCacheFolder
-            | Self::Fetch { .. } => StoreErrorKind::Missing,
+            | Self::Fetch { .. }
+            | Self::Hub { .. } => StoreErrorKind::Missing,
+            Self::HubName { .. } => StoreErrorKind::Usage,
             Self::Wheel { .. } | Self::Hash { .. } => StoreErrorKind::Malformed,
             Self::Io { .. } => StoreErrorKind::Io,
         }
@@ -102,7 +120,8 @@ impl StoreError {
         match self {
             Self::UnknownName { .. } | Self::NoSuchFile { .. } => "E-NOFILE",
             Self::NoCacheFolder => "E-NOCACHE",
-            Self::Fetch { .. } => "E-FETCH",
+            Self::Fetch { .. } | Self::Hub { .. } => "E-FETCH",
+            Self::HubName { .. } => "E-HUBNAME",
             Self::Wheel { .. } => "E-WHEEL",
             Self::Hash { .. } => "E-HASH",
             Self::Io { .. } => "E-IO",

