@@ -11,18 +11,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Loads a model file.
-pub fn load(path: &Path, numerics: Numerics) -> Arc<Model> {
+pub(crate) fn load(path: &Path, numerics: Numerics) -> Arc<Model> {
     load_with(path, &LoadOptions { numerics, ..LoadOptions::default() })
 }
 
 /// The same with every option.
-pub fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
+pub(crate) fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
     let gguf = Arc::new(Gguf::open(path).unwrap());
     Arc::new(Model::load(gguf, options, &mut |_| ()).unwrap())
 }
 
 /// A context as the captures used it.
-pub fn context(model: &Arc<Model>) -> Context {
+pub(crate) fn context(model: &Arc<Model>) -> Context {
     let options = ContextOptions { n_ctx: 512.min(model.hparams().n_ctx_train), n_seq: 1, n_ubatch: 512 };
     Context::new(Arc::clone(model), &options).unwrap()
 }
@@ -39,7 +39,7 @@ impl Trace for Lines {
 
 /// Repeats every captured evaluation of `golden` with the `Reference` arithmetic and compares each node, the
 /// cache and the logits. Returns how many tensors were compared.
-pub fn check_traces(golden: &str, path: &Path) -> usize {
+pub(crate) fn check_traces(golden: &str, path: &Path) -> usize {
     let model = load(path, Numerics::Reference);
     let mut context = context(&model);
     let mut n_tensors = 0;
