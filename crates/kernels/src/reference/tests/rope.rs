@@ -43,7 +43,7 @@ fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 8] {
             "yarn-wide",
             64,
             false,
-            RopeParams { n_rot: 64, freq_base: 10.0, freq_scale: 0.25, ..yarn },
+            RopeParams { n_rot: 64, freq_base: 3.0, freq_scale: 0.25, n_ctx_orig: 300, ..yarn },
         ),
         ("yarn-half", 96, true, yarn_half),
     ]
