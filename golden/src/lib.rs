@@ -3,6 +3,7 @@
 //! Snapshots live in `golden/snapshots/<stage>/<name>.snap`, written by the scripts in `golden/capture/`.
 //! Nothing here depends on another crate of the workspace.
 
+pub mod hostile;
 pub mod trace;
 
 use std::path::{Path, PathBuf};
