@@ -69,12 +69,17 @@ class Stream:
         unit = ((words[:, 0] >> np.uint64(40)).astype(np.float32) - np.float32(1 << 23)) / np.float32(1 << 23)
         return np.ldexp(unit, (words[:, 1] % np.uint64(16)).astype(np.int32) - 8).reshape(shape)
 
-    def blocks(self, ty, n):
-        """n blocks of random bytes, whose scales are then drawn so that they are finite and not tiny."""
+    def blocks(self, ty, n, loud=False):
+        """n blocks of random bytes, whose scales are then drawn so that they are finite and not tiny.
+
+        Loud ones have codes of one sign, so that their integer sums are large and the order of factors shows.
+        """
         _, _, n_bytes, scales = TYPES[ty]
         out = []
         for _ in range(n):
             block = bytearray(self.words(-(-n_bytes // 8)).tobytes()[:n_bytes])
+            if loud:
+                block = bytearray((b & 31 | 96) if ty.startswith("q8") else b & 17 for b in block)
             for at in scales:
                 block[at : at + 2] = self._f16()
             if ty == "f32" or ty == "q8_K":
@@ -192,14 +197,16 @@ def vec_dot(ty, w, a):
 
 
 def family_vec_dot():
-    """Dot products of rows of random blocks, 1 to 20 blocks long, then 50 rows of 3 blocks."""
+    """Dot products of rows of random blocks, 1 to 20 blocks long, then 50 rows of 3 blocks; then of loud blocks."""
     for ty in WEIGHTS:
         act = NAMES[traits(ty).vec_dot_type]
         assert traits(ty).nrows == 1, "one row at a time"
         stream = Stream(f"vec_dot {ty}")
-        for lengths in ([*range(1, 21)], [100 if TYPES[ty][1] == 1 else 3] * 50):
-            dots = [vec_dot(ty, stream.blocks(ty, n), stream.blocks(act, n)) for n in lengths]
-            yield line("VEC_DOT", f"{ty}*{act},{min(lengths)}..{max(lengths)}", dots)
+        lengths = [*range(1, 21)] + [100 if TYPES[ty][1] == 1 else 3] * 50
+        for kind in ("mixed", "loud"):
+            loud = kind == "loud"
+            dots = [vec_dot(ty, stream.blocks(ty, n, loud), stream.blocks(act, n, loud)) for n in lengths]
+            yield line("VEC_DOT", f"{ty}*{act},{kind}", dots)
 
 
 def tricky_floats(stream, n):
@@ -303,6 +310,8 @@ ROPES = {
     "linear": (64, 64, 500000.0, 0.25, 0.0, 1.0, 4096, False),
     "factors": (128, 128, 500000.0, 1.0, 0.0, 1.0, 8192, True),
     "yarn": (128, 128, 10000.0, 0.125, 1.0, 1.0, 4096, False),
+    "yarn-narrow": (128, 128, 10000.0, 0.067, 1.0, 1.0, 6, False),
+    "yarn-wide": (64, 64, 3.0, 0.25, 1.0, 1.0, 300, False),
     "yarn-half": (96, 96, 1000000.0, 0.3, 0.5, 1.2, 32768, True),
 }
 POSITIONS = (0, 1, 2, 7, 100, 4095, 131071)

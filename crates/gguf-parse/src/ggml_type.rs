@@ -71,6 +71,20 @@ ggml_types! {
 }
 
 impl GgmlType {
+    /// What an id that [`Self::from_id`] does not know once stood for.
+    pub(crate) fn why_unknown(id: u32) -> &'static str {
+        match id {
+            4 => "q4_2, removed from the format in 2023",
+            5 => "q4_3, removed from the format in 2023",
+            31 => "q4_0_4_4, removed: use q4_0",
+            32 => "q4_0_4_8, removed: use q4_0",
+            33 => "q4_0_8_8, removed: use q4_0",
+            36 => "iq4_nl_4_4, removed: use iq4_nl",
+            37 => "iq4_nl_4_8, removed: use iq4_nl",
+            38 => "iq4_nl_8_8, removed: use iq4_nl",
+            _ => "unknown",
+        }
+    }
     /// The id in the file format.
     #[must_use]
     pub fn id(self) -> u32 {
@@ -90,7 +104,7 @@ impl GgmlType {
     #[must_use]
     pub fn row_bytes(self, n_cols: usize) -> Option<usize> {
         let (elems, bytes) = self.geometry();
-        if n_cols % elems != 0 {
+        if !n_cols.is_multiple_of(elems) {
             return None;
         }
         (n_cols / elems).checked_mul(bytes)

@@ -18,7 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut context = Context::new(model, &ContextOptions::default())?;
 
     let cancel = context.cancel_flag(); // any thread may set it: here, after ten seconds
-    thread::spawn(move || (thread::sleep(Duration::from_secs(10)), cancel.store(true, Ordering::Relaxed)));
+    thread::spawn(move || {
+        (thread::sleep(Duration::from_secs(10)), cancel.store(true, Ordering::Relaxed))
+    });
     let mut batch = BatchToken::prompt(0, 0, &tokenizer.encode(&prompt, true, Special::Parse));
     let mut decoder = tokenizer.decoder();
     for _ in 0..64 {

@@ -48,7 +48,11 @@ impl BatchToken {
     #[must_use]
     pub fn prompt(seq: usize, pos: usize, tokens: &[u32]) -> Vec<Self> {
         let last = tokens.len().wrapping_sub(1);
-        tokens.iter().enumerate().map(|(i, t)| Self { seq, pos: pos + i, token: *t, output: i == last }).collect()
+        tokens
+            .iter()
+            .enumerate()
+            .map(|(i, t)| Self { seq, pos: pos + i, token: *t, output: i == last })
+            .collect()
     }
 }
 
@@ -77,7 +81,10 @@ pub struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("options", &self.options).field("lens", &self.lens).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("options", &self.options)
+            .field("lens", &self.lens)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,10 +101,17 @@ impl Context {
             ("the micro-batch size", options.n_ubatch, 1 << 20),
         ] {
             if found == 0 || found > max {
-                return Err(ModelError::Argument { what, found: found.to_string(), allowed: format!("1..={max}") });
+                return Err(ModelError::Argument {
+                    what,
+                    found: found.to_string(),
+                    allowed: format!("1..={max}"),
+                });
             }
         }
-        let options = ContextOptions { n_ubatch: options.n_ubatch.min(options.n_ctx * options.n_seq), ..options.clone() };
+        let options = ContextOptions {
+            n_ubatch: options.n_ubatch.min(options.n_ctx * options.n_seq),
+            ..options.clone()
+        };
         memory::check("the context", model.context_bytes(&options), |have| {
             let n = model.max_context(&options, have);
             if n == 0 { String::new() } else { format!("; try a context of {n}") }
@@ -127,11 +141,19 @@ impl Context {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_traced(&mut self, batch: &[BatchToken], trace: &mut dyn Trace) -> Result<&[f32], ModelError> {
+    pub fn decode_traced(
+        &mut self,
+        batch: &[BatchToken],
+        trace: &mut dyn Trace,
+    ) -> Result<&[f32], ModelError> {
         self.run(batch, Some(trace))
     }
 
-    fn run(&mut self, batch: &[BatchToken], mut trace: Option<&mut dyn Trace>) -> Result<&[f32], ModelError> {
+    fn run(
+        &mut self,
+        batch: &[BatchToken],
+        mut trace: Option<&mut dyn Trace>,
+    ) -> Result<&[f32], ModelError> {
         let lens = self.lens_after(batch)?;
         self.logits.clear();
         for ubatch in batch.chunks(self.options.n_ubatch) {
@@ -142,14 +164,23 @@ impl Context {
             };
             let (out, cancel) = (&mut self.logits, &*self.cancel);
             match (&self.model.net, &mut self.state) {
-                (AnyNet::Fast(net), AnyState::Fast(state)) => state.pass(net, ubatch, cancel, sink, out)?,
-                (AnyNet::Reference(net), AnyState::Reference(state)) => state.pass(net, ubatch, cancel, sink, out)?,
-                (AnyNet::Oracle(net), AnyState::Oracle(state)) => state.pass(net, ubatch, cancel, sink, out)?,
+                (AnyNet::Fast(net), AnyState::Fast(state)) => {
+                    state.pass(net, ubatch, cancel, sink, out)?
+                }
+                (AnyNet::Reference(net), AnyState::Reference(state)) => {
+                    state.pass(net, ubatch, cancel, sink, out)?
+                }
+                (AnyNet::Oracle(net), AnyState::Oracle(state)) => {
+                    state.pass(net, ubatch, cancel, sink, out)?
+                }
                 _ => unreachable!("new() made the state for this net"),
             }
         }
         if let Some(i) = self.logits.iter().position(|l| !l.is_finite()) {
-            return Err(ModelError::NotFinite { found: self.logits[i], token: i % self.model.hparams().n_vocab });
+            return Err(ModelError::NotFinite {
+                found: self.logits[i],
+                token: i % self.model.hparams().n_vocab,
+            });
         }
         self.lens = lens;
         Ok(&self.logits)
@@ -157,7 +188,11 @@ impl Context {
 
     /// Checks a batch; the lengths of all sequences once it has run.
     fn lens_after(&self, batch: &[BatchToken]) -> Result<Vec<usize>, ModelError> {
-        let wrong = |what, found: usize, allowed: String| ModelError::Argument { what, found: found.to_string(), allowed };
+        let wrong = |what, found: usize, allowed: String| ModelError::Argument {
+            what,
+            found: found.to_string(),
+            allowed,
+        };
         let n_vocab = self.model.hparams().n_vocab;
         let mut lens = self.lens.clone();
         for t in batch {
@@ -168,7 +203,11 @@ impl Context {
                 return Err(wrong("the token id", t.token as usize, format!("below {n_vocab}")));
             }
             if t.pos != *len {
-                return Err(wrong("the position", t.pos, format!("{len}, where the sequence ends")));
+                return Err(wrong(
+                    "the position",
+                    t.pos,
+                    format!("{len}, where the sequence ends"),
+                ));
             }
             *len += 1;
         }
@@ -279,6 +318,7 @@ impl<A: Arithmetic> State<A> {
         sink: Option<&'a mut (dyn Trace + 'a)>,
         logits: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
-        Pass { net, cache: &mut self.cache, batch, cancel, trace: Tracer::new(sink) }.forward(&mut self.ws, logits)
+        Pass { net, cache: &mut self.cache, batch, cancel, trace: Tracer::new(sink) }
+            .forward(&mut self.ws, logits)
     }
 }

@@ -105,10 +105,13 @@ impl ModelError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Gguf(e) => e.class(),
-            Self::UnknownArch { .. } | Self::Unsupported { .. } | Self::Dequant(_) | Self::Kernel(_) => {
-                ErrorClass::Unsupported
+            Self::UnknownArch { .. }
+            | Self::Unsupported { .. }
+            | Self::Dequant(_)
+            | Self::Kernel(_) => ErrorClass::Unsupported,
+            Self::Hparam { .. } | Self::Shape { .. } | Self::NotFinite { .. } => {
+                ErrorClass::Malformed
             }
-            Self::Hparam { .. } | Self::Shape { .. } | Self::NotFinite { .. } => ErrorClass::Malformed,
             Self::OverBudget { .. } | Self::Threads(_) => ErrorClass::OverBudget,
             Self::Argument { .. } | Self::ContextFull { .. } | Self::Cancelled => ErrorClass::Usage,
         }

@@ -79,7 +79,11 @@ pub(crate) struct Pass<'a, A: Arithmetic> {
 
 impl<A: Arithmetic> Pass<'_, A> {
     /// Runs the batch; appends the logits of the tokens that want them, `[n_outputs, n_vocab]`, to `logits`.
-    pub(crate) fn forward(&mut self, ws: &mut Workspace<A>, logits: &mut Vec<f32>) -> Result<(), ModelError> {
+    pub(crate) fn forward(
+        &mut self,
+        ws: &mut Workspace<A>,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
         let (net, n_embd) = (self.net, self.net.hp.n_embd);
         self.embed(ws);
         net.arith.positions(&net.rope, self.batch, &mut ws.positions);
@@ -121,7 +125,14 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 
     /// RMSNorm of the residual stream into `cur`.
-    fn norm(&mut self, ws: &mut Workspace<A>, n_rows: usize, weight: &[A::Real], label: &'static str, il: Option<usize>) {
+    fn norm(
+        &mut self,
+        ws: &mut Workspace<A>,
+        n_rows: usize,
+        weight: &[A::Real],
+        label: &'static str,
+        il: Option<usize>,
+    ) {
         let n_embd = self.net.hp.n_embd;
         let (x, cur) = (&ws.x[..n_rows * n_embd], &mut ws.cur[..n_rows * n_embd]);
         let trace = &mut self.trace;
@@ -157,7 +168,8 @@ impl<A: Arithmetic> Pass<'_, A> {
         self.attend(&ws.positions, q, kqv, il);
         net.arith.prepare(&mut ws.acts, &[&layer.attn_output.weight], kqv, hp.n_embd_q());
         let cur = &mut ws.cur[..n_tokens * hp.n_embd];
-        net.arith.matmul(&ws.acts, &mut [Job { weight: &layer.attn_output.weight, out: &mut *cur }]);
+        net.arith
+            .matmul(&ws.acts, &mut [Job { weight: &layer.attn_output.weight, out: &mut *cur }]);
         self.finish_attn_output(&layer.attn_output, cur, il);
     }
 
@@ -186,7 +198,9 @@ impl<A: Arithmetic> Pass<'_, A> {
     fn finish_attn_output(&mut self, linear: &Linear<A>, cur: &mut [A::Real], il: usize) {
         let label = self.net.arch.attn_out_label;
         match (label, &linear.bias) {
-            (Some(label), None) => self.trace.node("MUL_MAT", label, Some(il), &[linear.n_out], cur),
+            (Some(label), None) => {
+                self.trace.node("MUL_MAT", label, Some(il), &[linear.n_out], cur)
+            }
             _ => self.trace.node("MUL_MAT", "node", None, &[linear.n_out], cur),
         }
         if let Some(bias) = &linear.bias {
@@ -211,7 +225,7 @@ impl<A: Arithmetic> Pass<'_, A> {
         self.finish_linear(&layer.ffn_up, up, ["ffn_up", "ffn_up_b"], Some(il));
         let act = &mut ws.act[..n_rows * hp.n_ff];
         net.arith.swiglu(gate, up, hp.n_ff, act);
-        self.trace.node("GLU", "ffn_swiglu", Some(il), &[hp.n_ff], act);
+        self.trace.node("SWIGLU", "ffn_swiglu", Some(il), &[hp.n_ff], act);
 
         net.arith.prepare(&mut ws.acts, &[&layer.ffn_down.weight], act, hp.n_ff);
         net.arith.matmul(&ws.acts, &mut [Job { weight: &layer.ffn_down.weight, out: &mut *cur }]);
@@ -220,7 +234,13 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 
     /// Traces a product, adds the bias if there is one, traces the sum.
-    fn finish_linear(&mut self, linear: &Linear<A>, out: &mut [A::Real], labels: [&'static str; 2], il: Option<usize>) {
+    fn finish_linear(
+        &mut self,
+        linear: &Linear<A>,
+        out: &mut [A::Real],
+        labels: [&'static str; 2],
+        il: Option<usize>,
+    ) {
         self.trace.node("MUL_MAT", labels[0], il, &[linear.n_out], out);
         if let Some(bias) = &linear.bias {
             add_bias(out, bias);
@@ -229,7 +249,13 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 
     /// RoPE on every head of `x`.
-    fn rotate(&mut self, positions: &A::Positions, x: &mut [A::Real], label: &'static str, il: usize) {
+    fn rotate(
+        &mut self,
+        positions: &A::Positions,
+        x: &mut [A::Real],
+        label: &'static str,
+        il: usize,
+    ) {
         let n_embd_head = self.net.hp.n_embd_head;
         self.net.arith.rotate(&self.net.rope, positions, x, n_embd_head);
         let n_heads = x.len() / self.batch.len() / n_embd_head;
@@ -255,7 +281,12 @@ impl<A: Arithmetic> Pass<'_, A> {
     fn output(&mut self, ws: &mut Workspace<A>, n_rows: usize, logits: &mut Vec<f32>) {
         let (net, output) = (self.net, &self.net.output);
         ws.logits.resize(n_rows * output.n_out, A::Real::default());
-        net.arith.prepare(&mut ws.acts, &[&output.weight], &ws.cur[..n_rows * net.hp.n_embd], net.hp.n_embd);
+        net.arith.prepare(
+            &mut ws.acts,
+            &[&output.weight],
+            &ws.cur[..n_rows * net.hp.n_embd],
+            net.hp.n_embd,
+        );
         net.arith.matmul(&ws.acts, &mut [Job { weight: &output.weight, out: &mut ws.logits }]);
         if let Some(bias) = &output.bias {
             self.trace.node("MUL_MAT", "node", None, &[output.n_out], &ws.logits);

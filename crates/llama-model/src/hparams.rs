@@ -111,12 +111,20 @@ impl Hparams {
         keys.refuse_experts()?;
         let n_layer = keys.dim("block_count", MAX_LAYERS)?;
         let n_embd = keys.dim("embedding_length", 1 << 24)?;
-        let n_head = keys.uniform("attention.head_count", n_layer, MAX_HEADS)?.ok_or_else(|| {
-            gguf_parse::GgufError::MissingKey { key: format!("{}.attention.head_count", arch.name) }
-        })?;
-        let n_head_kv = keys.uniform("attention.head_count_kv", n_layer, MAX_HEADS)?.unwrap_or(n_head);
+        let n_head =
+            keys.uniform("attention.head_count", n_layer, MAX_HEADS)?.ok_or_else(|| {
+                gguf_parse::GgufError::MissingKey {
+                    key: format!("{}.attention.head_count", arch.name),
+                }
+            })?;
+        let n_head_kv =
+            keys.uniform("attention.head_count_kv", n_layer, MAX_HEADS)?.unwrap_or(n_head);
         if n_head % n_head_kv != 0 {
-            return Err(keys.wrong("attention.head_count_kv", n_head_kv, &format!("a divisor of {n_head} heads")));
+            return Err(keys.wrong(
+                "attention.head_count_kv",
+                n_head_kv,
+                &format!("a divisor of {n_head} heads"),
+            ));
         }
         let n_embd_head = keys.head_size(n_embd, n_head)?;
         let n_ff = keys.uniform("feed_forward_length", n_layer, 1 << 26)?.ok_or_else(|| {
@@ -124,7 +132,9 @@ impl Hparams {
         })?;
         let n_ctx_train = keys.dim("context_length", u32::MAX)?;
         let norm_rms_eps = keys.positive("attention.layer_norm_rms_epsilon")?.ok_or_else(|| {
-            gguf_parse::GgufError::MissingKey { key: format!("{}.attention.layer_norm_rms_epsilon", arch.name) }
+            gguf_parse::GgufError::MissingKey {
+                key: format!("{}.attention.layer_norm_rms_epsilon", arch.name),
+            }
         })?;
         let rope = keys.rope(arch, n_embd_head, n_ctx_train)?;
         Ok((
@@ -139,7 +149,10 @@ impl Hparams {
                 n_vocab: keys.n_vocab(gguf)?,
                 n_ctx_train,
                 norm_rms_eps,
-                #[expect(clippy::cast_precision_loss, reason = "a head has far fewer than 2^24 elements")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a head has far fewer than 2^24 elements"
+                )]
                 attention_scale: 1.0 / (n_embd_head as f32).sqrt(),
                 rope,
             },
@@ -186,9 +199,9 @@ impl<'a> Keys<'a> {
         let Some(Value::Array(array)) = self.metadata.value(&full) else {
             return self.opt::<u32>(key)?.map(|n| self.in_range(key, n, max)).transpose();
         };
-        let values = as_u32s(array)
-            .filter(|v| v.len() == n_layer)
-            .ok_or_else(|| self.wrong(key, format!("an array of {}", array.len()), &format!("{n_layer} numbers")))?;
+        let values = as_u32s(array).filter(|v| v.len() == n_layer).ok_or_else(|| {
+            self.wrong(key, format!("an array of {}", array.len()), &format!("{n_layer} numbers"))
+        })?;
         if values.iter().any(|v| *v != values[0]) {
             return Err(ModelError::Unsupported {
                 key: full,
@@ -215,7 +228,11 @@ impl<'a> Keys<'a> {
             return Err(self.wrong("expert_count", n_expert, "0..=512"));
         }
         if n_used > n_expert || (n_expert > 0 && n_used == 0) {
-            return Err(self.wrong("expert_used_count", n_used, &format!("1..={n_expert}, or absent without experts")));
+            return Err(self.wrong(
+                "expert_used_count",
+                n_used,
+                &format!("1..={n_expert}, or absent without experts"),
+            ));
         }
         if n_expert > 0 {
             return Err(ModelError::Unsupported {
@@ -233,7 +250,11 @@ impl<'a> Keys<'a> {
             let found = match self.opt::<u32>(key)? {
                 Some(n) => self.in_range(key, n, 1 << 16)?,
                 None if n_embd % n_head != 0 => {
-                    return Err(self.wrong("embedding_length", n_embd, &format!("a multiple of {n_head} heads")));
+                    return Err(self.wrong(
+                        "embedding_length",
+                        n_embd,
+                        &format!("a multiple of {n_head} heads"),
+                    ));
                 }
                 None => n_embd / n_head,
             };
@@ -263,7 +284,12 @@ impl<'a> Keys<'a> {
         Ok(n_vocab)
     }
 
-    fn rope(&self, arch: &Arch, n_embd_head: usize, n_ctx_train: usize) -> Result<RopeParams, ModelError> {
+    fn rope(
+        &self,
+        arch: &Arch,
+        n_embd_head: usize,
+        n_ctx_train: usize,
+    ) -> Result<RopeParams, ModelError> {
         let n_rot = match self.opt::<u32>("rope.dimension_count")? {
             Some(n) => self.in_range("rope.dimension_count", n, u32::MAX)?,
             None => n_embd_head,
@@ -312,7 +338,9 @@ impl<'a> Keys<'a> {
     /// A scaling factor; 0 means none, as in llama.cpp.
     fn scaling_factor(&self, key: &str) -> Result<Option<f32>, ModelError> {
         match self.opt::<f32>(key)? {
-            Some(x) if !(x.is_finite() && x >= 0.0) => Err(self.wrong(key, x, "finite and not negative")),
+            Some(x) if !(x.is_finite() && x >= 0.0) => {
+                Err(self.wrong(key, x, "finite and not negative"))
+            }
             x => Ok(x),
         }
     }

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Fails if `need` bytes are not free; `hint` may say what would fit.
-pub(crate) fn check(what: &'static str, need: u64, hint: impl FnOnce(u64) -> String) -> Result<(), ModelError> {
+pub(crate) fn check(
+    what: &'static str,
+    need: u64,
+    hint: impl FnOnce(u64) -> String,
+) -> Result<(), ModelError> {
     let have = available();
     if need <= have {
         return Ok(());
@@ -29,12 +33,14 @@ pub(crate) fn available() -> u64 {
 pub(crate) fn default_threads() -> usize {
     let logical = std::thread::available_parallelism().map_or(1, usize::from);
     let status = read("/proc/self/status");
-    let allowed = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).map(parse_cpu_list);
+    let allowed =
+        status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).map(parse_cpu_list);
     let Some(allowed) = allowed.filter(|cpus| !cpus.is_empty()) else { return logical };
     let cores: BTreeSet<String> = allowed
         .iter()
         .map(|cpu| {
-            let siblings = read(&format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
+            let siblings =
+                read(&format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
             if siblings.is_empty() { cpu.to_string() } else { siblings }
         })
         .collect();
@@ -56,7 +62,10 @@ fn field_kib(text: &str, name: &str) -> Option<u64> {
 fn cgroup_memory_left() -> Option<u64> {
     [
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
     ]
     .into_iter()
     .find_map(|(max, used)| {
@@ -96,7 +105,10 @@ mod tests {
 
     #[test]
     fn fields_are_kib() {
-        assert_eq!(field_kib("A: 1 kB\nMemAvailable:  2048 kB\n", "MemAvailable:"), Some(2048 * 1024));
+        assert_eq!(
+            field_kib("A: 1 kB\nMemAvailable:  2048 kB\n", "MemAvailable:"),
+            Some(2048 * 1024)
+        );
         assert_eq!(field_kib("", "MemAvailable:"), None);
     }
 

@@ -66,7 +66,11 @@ impl Model {
     /// # Errors
     /// `UnknownArch`, `Unsupported`; a key or tensor that is missing or wrong, by name; `OverBudget` before
     /// anything large is allocated.
-    pub fn load(gguf: Arc<Gguf>, options: &LoadOptions, progress: &mut dyn FnMut(f32)) -> Result<Self, ModelError> {
+    pub fn load(
+        gguf: Arc<Gguf>,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Self, ModelError> {
         if options.n_threads == 0 || options.n_threads > 1024 {
             return Err(ModelError::Argument {
                 what: "the number of threads",
@@ -78,9 +82,15 @@ impl Model {
         let n = options.n_threads;
         let load = Load { gguf: &gguf, hp: &hp, arch, progress };
         let (net, warnings) = match options.numerics {
-            Numerics::Fast => load.net(|| Fast::new(n, options.isa)).map(|(net, w)| (AnyNet::Fast(net), w))?,
-            Numerics::Reference => load.net(|| Reference::new(n)).map(|(net, w)| (AnyNet::Reference(net), w))?,
-            Numerics::Oracle => load.net(|| Oracle::new(n)).map(|(net, w)| (AnyNet::Oracle(net), w))?,
+            Numerics::Fast => {
+                load.net(|| Fast::new(n, options.isa)).map(|(net, w)| (AnyNet::Fast(net), w))?
+            }
+            Numerics::Reference => {
+                load.net(|| Reference::new(n)).map(|(net, w)| (AnyNet::Reference(net), w))?
+            }
+            Numerics::Oracle => {
+                load.net(|| Oracle::new(n)).map(|(net, w)| (AnyNet::Oracle(net), w))?
+            }
         };
         Ok(Self { hparams: hp, net, warnings })
     }
@@ -111,7 +121,8 @@ impl Model {
     #[must_use]
     pub fn context_bytes(&self, options: &ContextOptions) -> u64 {
         fn bytes<A: Arithmetic>(hp: &Hparams, o: &ContextOptions) -> u64 {
-            A::cache_bytes(hp, o.n_ctx, o.n_seq).saturating_add(Workspace::<A>::n_bytes(hp, o.n_ubatch))
+            A::cache_bytes(hp, o.n_ctx, o.n_seq)
+                .saturating_add(Workspace::<A>::n_bytes(hp, o.n_ubatch))
         }
         match self.net {
             AnyNet::Fast(_) => bytes::<Fast>(&self.hparams, options),
@@ -163,7 +174,8 @@ impl Load<'_> {
         make: impl FnOnce() -> Result<A, ModelError>,
     ) -> Result<(Net<A>, Vec<String>), ModelError> {
         let tied = self.gguf.find_tensor("output.weight").is_none();
-        let is_matrix = |t: &&TensorInfo| t.dims.ne().len() == 2 && (tied || t.name != "token_embd.weight");
+        let is_matrix =
+            |t: &&TensorInfo| t.dims.ne().len() == 2 && (tied || t.name != "token_embd.weight");
         let need = self.gguf.tensors().iter().filter(is_matrix);
         let need = need.map(|t| A::matrix_bytes(t.ty, t.dims.n_rows(), t.dims.n_cols()));
         memory::check("the model", need.fold(0, u64::saturating_add), |_| String::new())?;

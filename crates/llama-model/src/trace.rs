@@ -53,7 +53,14 @@ impl<'a> Tracer<'a> {
 
     /// Hands a node over. `n` is the size of the innermost dimensions, outermost first; the remaining one is
     /// what is left of `data`.
-    pub(crate) fn node<R: Traced>(&mut self, op: &'static str, label: &'static str, il: Option<usize>, n: &[usize], data: &[R]) {
+    pub(crate) fn node<R: Traced>(
+        &mut self,
+        op: &'static str,
+        label: &'static str,
+        il: Option<usize>,
+        n: &[usize],
+        data: &[R],
+    ) {
         if let Some(sink) = &mut self.sink {
             let inner: usize = n.iter().product();
             let mut shape = [0; 4];

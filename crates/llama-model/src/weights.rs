@@ -112,7 +112,8 @@ impl<'a> Loader<'a> {
         for il in 0..hp.n_layer {
             layers.push(self.layer(&arith, &hp, arch, il)?);
         }
-        let head = if self.gguf.find_tensor("output.weight").is_some() { "output" } else { "token_embd" };
+        let head =
+            if self.gguf.find_tensor("output.weight").is_some() { "output" } else { "token_embd" };
         let output = self.linear(&arith, head, v, e)?;
         let output_norm = self.vector::<A>("output_norm.weight", e)?;
         let factors = self.opt_f32s("rope_freqs.weight", hp.rope.n_rot / 2)?;
@@ -127,7 +128,13 @@ impl<'a> Loader<'a> {
         Ok((Net { arith, hp, arch, token_embd, layers, output_norm, output, rope }, unused))
     }
 
-    fn layer<A: Arithmetic>(&mut self, a: &A, hp: &Hparams, arch: &Arch, il: usize) -> Result<Layer<A>, ModelError> {
+    fn layer<A: Arithmetic>(
+        &mut self,
+        a: &A,
+        hp: &Hparams,
+        arch: &Arch,
+        il: usize,
+    ) -> Result<Layer<A>, ModelError> {
         let (e, q, kv, f) = (hp.n_embd, hp.n_embd_q(), hp.n_embd_kv(), hp.n_ff);
         let name = |part: &str| format!("blk.{il}.{part}");
         if arch.qkv_bias {
@@ -151,24 +158,43 @@ impl<'a> Loader<'a> {
         Ok(layer)
     }
 
-    fn linear<A: Arithmetic>(&mut self, a: &A, name: &str, n_out: usize, n_in: usize) -> Result<Linear<A>, ModelError> {
+    fn linear<A: Arithmetic>(
+        &mut self,
+        a: &A,
+        name: &str,
+        n_out: usize,
+        n_in: usize,
+    ) -> Result<Linear<A>, ModelError> {
         let tensor = self.file_tensor(&format!("{name}.weight"), n_out, n_in)?;
         let bias = self.opt_f32s(&format!("{name}.bias"), n_out)?;
         Ok(Linear { weight: a.matrix(tensor)?, bias: bias.map(|b| A::reals(&b)), n_out })
     }
 
     fn vector<A: Arithmetic>(&mut self, name: &str, n: usize) -> Result<Vec<A::Real>, ModelError> {
-        let values = self.opt_f32s(name, n)?.ok_or_else(|| GgufError::MissingTensor { name: name.to_owned() })?;
+        let values = self
+            .opt_f32s(name, n)?
+            .ok_or_else(|| GgufError::MissingTensor { name: name.to_owned() })?;
         Ok(A::reals(&values))
     }
 
     /// A matrix `[n_rows, n_cols]` whose shape and type have been checked.
-    fn file_tensor(&mut self, name: &str, n_rows: usize, n_cols: usize) -> Result<FileTensor, ModelError> {
+    fn file_tensor(
+        &mut self,
+        name: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<FileTensor, ModelError> {
         let view = self.gguf.tensor(name)?;
         check_shape(name, &view, &[n_rows as u64, n_cols as u64])?;
         check_type(name, &view)?;
         self.used.insert(name.to_owned());
-        Ok(FileTensor { gguf: Arc::clone(self.gguf), name: name.to_owned(), ty: view.ty, n_rows, n_cols })
+        Ok(FileTensor {
+            gguf: Arc::clone(self.gguf),
+            name: name.to_owned(),
+            ty: view.ty,
+            n_rows,
+            n_cols,
+        })
     }
 
     /// A vector of `n` elements as f32, if the file has it.
@@ -187,10 +213,18 @@ impl<'a> Loader<'a> {
 fn check_shape(name: &str, view: &TensorView<'_>, expected: &[u64]) -> Result<(), ModelError> {
     let found: Vec<u64> = view.dims.ne().iter().rev().copied().collect();
     // Trailing (here: leading) dimensions of 1 say nothing.
-    let significant = found.iter().position(|d| *d != 1).map_or(&found[found.len() - 1..], |i| &found[i..]);
-    let wanted = expected.iter().position(|d| *d != 1).map_or(&expected[expected.len() - 1..], |i| &expected[i..]);
+    let significant =
+        found.iter().position(|d| *d != 1).map_or(&found[found.len() - 1..], |i| &found[i..]);
+    let wanted = expected
+        .iter()
+        .position(|d| *d != 1)
+        .map_or(&expected[expected.len() - 1..], |i| &expected[i..]);
     if significant != wanted || found.len() > expected.len() {
-        return Err(ModelError::Shape { name: name.to_owned(), found, expected: expected.to_vec() });
+        return Err(ModelError::Shape {
+            name: name.to_owned(),
+            found,
+            expected: expected.to_vec(),
+        });
     }
     Ok(())
 }
@@ -199,5 +233,9 @@ fn check_type(name: &str, view: &TensorView<'_>) -> Result<(), ModelError> {
     if dequant::is_supported(view.ty) {
         return Ok(());
     }
-    Err(ModelError::Unsupported { key: name.to_owned(), found: view.ty.name().to_owned(), feature: "this tensor type" })
+    Err(ModelError::Unsupported {
+        key: name.to_owned(),
+        found: view.ty.name().to_owned(),
+        feature: "this tensor type",
+    })
 }

@@ -70,8 +70,14 @@ fn wrong_batches_are_errors() {
         assert!(matches!(c.decode(&[wrong]), Err(ModelError::Argument { .. })), "{wrong:?}");
     }
     let long = BatchToken::prompt(0, 0, &[1; 17]);
-    assert!(matches!(c.decode(&long), Err(ModelError::ContextFull { needed: 17, n_ctx: 16 })), "17 do not fit");
-    assert!(c.copy(0, 3, 0).is_err() && c.copy(0, 0, 1).is_err(), "no such sequence, no such length");
+    assert!(
+        matches!(c.decode(&long), Err(ModelError::ContextFull { needed: 17, n_ctx: 16 })),
+        "17 do not fit"
+    );
+    assert!(
+        c.copy(0, 3, 0).is_err() && c.copy(0, 0, 1).is_err(),
+        "no such sequence, no such length"
+    );
     assert_eq!(c.decode(&[]).unwrap().len(), 0, "an empty batch is nothing");
     assert_eq!(c.len(0), 0);
 }

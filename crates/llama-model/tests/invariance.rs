@@ -3,7 +3,9 @@
 mod common;
 
 use common::load_with;
-use llama_model::{BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace};
+use llama_model::{
+    BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
+};
 use model_store::Store;
 use std::sync::Arc;
 
@@ -32,7 +34,9 @@ fn run(model: &Arc<Model>, n_ubatch: usize, prompt: &[u32]) -> Vec<u32> {
     let mut context = context(model, 1, n_ubatch);
     let mut all = bits(context.decode(&BatchToken::prompt(0, 0, prompt)).unwrap());
     for i in 0..4 {
-        all.extend(bits(context.decode(&BatchToken::prompt(0, prompt.len() + i, &[100 + i as u32])).unwrap()));
+        all.extend(bits(
+            context.decode(&BatchToken::prompt(0, prompt.len() + i, &[100 + i as u32])).unwrap(),
+        ));
     }
     all
 }
@@ -44,7 +48,10 @@ fn threads_and_micro_batches() {
     for n_threads in [1, 2, 3, 4, 8] {
         let model = smollm2(Numerics::Fast, n_threads);
         for n_ubatch in [1, 7, 64, 512] {
-            assert!(run(&model, n_ubatch, &prompt) == expected, "{n_threads} threads, micro-batch {n_ubatch}");
+            assert!(
+                run(&model, n_ubatch, &prompt) == expected,
+                "{n_threads} threads, micro-batch {n_ubatch}"
+            );
         }
     }
 }

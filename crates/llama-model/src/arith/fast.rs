@@ -9,7 +9,8 @@ use crate::hparams::{Hparams, RopeKind, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
 use kernels::{
-    ActForms, Acts, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles, RopeScaling, RopeTable, Team,
+    ActForms, Acts, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles, RopeScaling,
+    RopeTable, Team,
 };
 
 /// SIMD arithmetic with its threads.
@@ -33,7 +34,14 @@ impl Arithmetic for Fast {
     type Positions = Positions;
 
     fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
-        Ok(Matrix::pack(self.isa, tensor.ty, tensor.n_rows, tensor.n_cols, tensor.data(), &self.team)?)
+        Ok(Matrix::pack(
+            self.isa,
+            tensor.ty,
+            tensor.n_rows,
+            tensor.n_cols,
+            tensor.data(),
+            &self.team,
+        )?)
     }
 
     fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
@@ -57,7 +65,13 @@ impl Arithmetic for Fast {
             RopeKind::Norm => kernels::RopeKind::Norm,
             RopeKind::Neox => kernels::RopeKind::Neox,
         };
-        let params = kernels::RopeParams { kind, n_rot: p.n_rot, freq_base: p.freq_base, freq_factors, scaling };
+        let params = kernels::RopeParams {
+            kind,
+            n_rot: p.n_rot,
+            freq_base: p.freq_base,
+            freq_factors,
+            scaling,
+        };
         Ok(RopeTable::new(&params)?)
     }
 
@@ -73,7 +87,14 @@ impl Arithmetic for Fast {
         KvCache::bytes_of(&kv_shape(hp, n_ctx, n_seq)).map_or(u64::MAX, |n| n as u64)
     }
 
-    fn norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], _: &mut dyn FnMut(&[f32])) {
+    fn norm(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        out: &mut [f32],
+        _: &mut dyn FnMut(&[f32]),
+    ) {
         kernels::rms_norm(self.isa, &self.team, x, weight, eps, out);
     }
 
@@ -87,8 +108,12 @@ impl Arithmetic for Fast {
         match jobs {
             [a] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a)]),
             [a, b] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b)]),
-            [a, b, c] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b), linear(c)]),
-            more => more.iter_mut().for_each(|job| kernels::linears(self.isa, &self.team, acts, &mut [linear(job)])),
+            [a, b, c] => {
+                kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b), linear(c)])
+            }
+            more => more
+                .iter_mut()
+                .for_each(|job| kernels::linears(self.isa, &self.team, acts, &mut [linear(job)])),
         }
     }
 

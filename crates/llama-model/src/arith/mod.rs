@@ -103,20 +103,51 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
 
     /// RMSNorm of each row of `x [n_tokens, weight.len()]`. `normed` sees the rows before the multiplication
     /// with the weight where the arithmetic has them apart.
-    fn norm(&self, x: &[Self::Real], weight: &[Self::Real], eps: f32, out: &mut [Self::Real], normed: &mut dyn FnMut(&[Self::Real]));
+    fn norm(
+        &self,
+        x: &[Self::Real],
+        weight: &[Self::Real],
+        eps: f32,
+        out: &mut [Self::Real],
+        normed: &mut dyn FnMut(&[Self::Real]),
+    );
     /// Prepares `x [n_tokens, n_cols]` for all of `weights`.
-    fn prepare(&self, acts: &mut Self::Acts, weights: &[&Self::Matrix], x: &[Self::Real], n_cols: usize);
+    fn prepare(
+        &self,
+        acts: &mut Self::Acts,
+        weights: &[&Self::Matrix],
+        x: &[Self::Real],
+        n_cols: usize,
+    );
     /// Multiplies the prepared input with several matrices.
     fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);
     /// Prepares for a batch's positions.
     fn positions(&self, rope: &Self::Rope, batch: &[BatchToken], positions: &mut Self::Positions);
     /// Rotates every head of `x [n_tokens, n_heads, n_embd_head]`.
-    fn rotate(&self, rope: &Self::Rope, positions: &Self::Positions, x: &mut [Self::Real], n_embd_head: usize);
+    fn rotate(
+        &self,
+        rope: &Self::Rope,
+        positions: &Self::Positions,
+        x: &mut [Self::Real],
+        n_embd_head: usize,
+    );
     /// Writes `k` and `v` `[n_tokens, n_embd_kv]` at the batch's positions.
-    fn store(&self, cache: &mut Self::Cache, il: usize, batch: &[BatchToken], k: &[Self::Real], v: &[Self::Real]);
+    fn store(
+        &self,
+        cache: &mut Self::Cache,
+        il: usize,
+        batch: &[BatchToken],
+        k: &[Self::Real],
+        v: &[Self::Real],
+    );
     /// Causal attention of `q [n_tokens, n_head, n_embd_head]` over the cache. `scores` is filled where the
     /// arithmetic has these values at all.
-    fn attend(&self, at: Attend<'_, Self>, out: &mut [Self::Real], scores: Option<&mut Scores<Self::Real>>);
+    fn attend(
+        &self,
+        at: Attend<'_, Self>,
+        out: &mut [Self::Real],
+        scores: Option<&mut Scores<Self::Real>>,
+    );
     /// `x += y`, element by element.
     fn add(&self, x: &mut [Self::Real], y: &[Self::Real]);
     /// `out = silu(gate) * up`, element by element; all `[n_tokens, n_ff]`.

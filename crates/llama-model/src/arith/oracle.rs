@@ -76,7 +76,11 @@ impl Arithmetic for Oracle {
             let mix = ramp * f64::from(p.ext_factor);
             interpolated * (1.0 - mix) + extrapolated * mix
         });
-        let yarn = if p.ext_factor == 0.0 { 1.0 } else { 1.0 + 0.1 * (1.0 / f64::from(p.freq_scale)).ln() };
+        let yarn = if p.ext_factor == 0.0 {
+            1.0
+        } else {
+            1.0 + 0.1 * (1.0 / f64::from(p.freq_scale)).ln()
+        };
         Ok(Rope {
             kind: p.kind,
             n_rot: p.n_rot,
@@ -95,10 +99,19 @@ impl Arithmetic for Oracle {
     }
 
     fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
-        (n_ctx as u64).saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64).saturating_mul(16)
+        (n_ctx as u64)
+            .saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64)
+            .saturating_mul(16)
     }
 
-    fn norm(&self, x: &[f64], weight: &[f64], eps: f32, out: &mut [f64], normed: &mut dyn FnMut(&[f64])) {
+    fn norm(
+        &self,
+        x: &[f64],
+        weight: &[f64],
+        eps: f32,
+        out: &mut [f64],
+        normed: &mut dyn FnMut(&[f64]),
+    ) {
         let n = weight.len();
         token_rows(&self.pool, n, out, |t, row| {
             let x = &x[t * n..(t + 1) * n];
@@ -107,7 +120,9 @@ impl Arithmetic for Oracle {
             row.iter_mut().zip(x).for_each(|(o, x)| *o = x * scale);
         });
         normed(out);
-        token_rows(&self.pool, n, out, |_, row| row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w));
+        token_rows(&self.pool, n, out, |_, row| {
+            row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w)
+        });
     }
 
     fn prepare(&self, acts: &mut Acts, _: &[&FileTensor], x: &[f64], n_cols: usize) {
@@ -168,14 +183,20 @@ impl Arithmetic for Oracle {
         let Attend { cache, il, heads, batch, q, .. } = at;
         let (n_head, size) = (heads.n_head, heads.n_embd_head);
         let exact = 1.0 / (size as f64).sqrt();
-        let scale = if (exact - f64::from(heads.scale)).abs() < 1e-6 * exact { exact } else { f64::from(heads.scale) };
+        let scale = if (exact - f64::from(heads.scale)).abs() < 1e-6 * exact {
+            exact
+        } else {
+            f64::from(heads.scale)
+        };
         token_rows(&self.pool, size, out, |i, row| {
             let (t, h) = (i / n_head, i % n_head);
             let kv = h * heads.n_head_kv / n_head * size;
             let q = &q[i * size..(i + 1) * size];
             let cell = |pos: usize| cache.at(il, batch[t].seq, pos) + kv;
             let scores: Vec<f64> = (0..=batch[t].pos)
-                .map(|pos| q.iter().zip(&cache.k[cell(pos)..]).map(|(q, k)| q * k).sum::<f64>() * scale)
+                .map(|pos| {
+                    q.iter().zip(&cache.k[cell(pos)..]).map(|(q, k)| q * k).sum::<f64>() * scale
+                })
                 .collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();

@@ -86,7 +86,13 @@ impl Arithmetic for Reference {
     fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
         let n_cells = n_ctx.next_multiple_of(KV_PADDING);
         let n = hp.n_layer * n_seq * n_cells * hp.n_embd_kv();
-        Ok(Cache { n_seq, n_cells, n_embd_kv: hp.n_embd_kv(), k: vec![0; n * 2], v: vec![0; n * 2] })
+        Ok(Cache {
+            n_seq,
+            n_cells,
+            n_embd_kv: hp.n_embd_kv(),
+            k: vec![0; n * 2],
+            v: vec![0; n * 2],
+        })
     }
 
     fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
@@ -94,11 +100,20 @@ impl Arithmetic for Reference {
         n_cells.saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64).saturating_mul(4)
     }
 
-    fn norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], normed: &mut dyn FnMut(&[f32])) {
+    fn norm(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        out: &mut [f32],
+        normed: &mut dyn FnMut(&[f32]),
+    ) {
         let n = weight.len();
         token_rows(&self.pool, n, out, |t, row| ops::rms_norm(&x[t * n..(t + 1) * n], eps, row));
         normed(out);
-        token_rows(&self.pool, n, out, |_, row| row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w));
+        token_rows(&self.pool, n, out, |_, row| {
+            row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w)
+        });
     }
 
     fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
@@ -121,7 +136,8 @@ impl Arithmetic for Reference {
     fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
         for job in jobs {
             let FileTensor { ty, n_rows, .. } = job.weight.tensor;
-            let Some((_, bytes)) = acts.forms.iter().find(|(have, _)| *have == job.weight.act_type) else {
+            let Some((_, bytes)) = acts.forms.iter().find(|(have, _)| *have == job.weight.act_type)
+            else {
                 unreachable!("prepare() made a form for every matrix of this input");
             };
             let data = job.weight.tensor.data();
@@ -144,7 +160,11 @@ impl Arithmetic for Reference {
         let n_cols = x.len() / positions.len();
         let params = ops::RopeParams { freq_factors: rope.factors.as_deref(), ..rope.params };
         token_rows(&self.pool, n_cols, x, |t, row| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "ggml's positions are i32")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_possible_wrap,
+                reason = "ggml's positions are i32"
+            )]
             ops::rope(row, n_embd_head, positions[t] as i32, &params);
         });
     }
@@ -154,10 +174,18 @@ impl Arithmetic for Reference {
         for (i, token) in batch.iter().enumerate() {
             let base = cache.base(il, token.seq);
             let k_row = base + token.pos * n * 2;
-            ops::quantize_row(GgmlType::F16, &k[i * n..(i + 1) * n], &mut cache.k[k_row..k_row + n * 2]);
+            ops::quantize_row(
+                GgmlType::F16,
+                &k[i * n..(i + 1) * n],
+                &mut cache.k[k_row..k_row + n * 2],
+            );
             for (d, v) in v[i * n..(i + 1) * n].iter().enumerate() {
                 let cell = base + (d * cache.n_cells + token.pos) * 2;
-                ops::quantize_row(GgmlType::F16, std::slice::from_ref(v), &mut cache.v[cell..cell + 2]);
+                ops::quantize_row(
+                    GgmlType::F16,
+                    std::slice::from_ref(v),
+                    &mut cache.v[cell..cell + 2],
+                );
             }
         }
     }
@@ -175,14 +203,16 @@ impl Arithmetic for Reference {
             let mut q_f16 = vec![0; size * 2];
             ops::quantize_row(GgmlType::F16, &q[(t * n_head + h) * size..][..size], &mut q_f16);
             for (cell, score) in row.iter_mut().enumerate() {
-                let k = cache.base(il, batch[t].seq) + (cell * cache.n_embd_kv + kv_head * size) * 2;
+                let k =
+                    cache.base(il, batch[t].seq) + (cell * cache.n_embd_kv + kv_head * size) * 2;
                 *score = ops::vec_dot(GgmlType::F16, &cache.k[k..k + size * 2], &q_f16);
             }
         });
         by_head.kq_soft_max.clone_from(&by_head.kq);
         token_rows(&self.pool, n_kv, &mut by_head.kq_soft_max, |i, row| {
             let pos = batch[i % n_tokens].pos;
-            let mask: Vec<f32> = (0..n_kv).map(|c| if c <= pos { 0.0 } else { f32::NEG_INFINITY }).collect();
+            let mask: Vec<f32> =
+                (0..n_kv).map(|c| if c <= pos { 0.0 } else { f32::NEG_INFINITY }).collect();
             ops::soft_max(row, Some(&mask), heads.scale);
         });
         by_head.kqv = vec![0.0; n_head * n_tokens * size];
@@ -249,7 +279,9 @@ impl KvStore for Cache {
 
     fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
         let base = self.base(il, seq);
-        let at = |bytes: &[u8], i: usize| u16::from_le_bytes([bytes[base + i * 2], bytes[base + i * 2 + 1]]);
+        let at = |bytes: &[u8], i: usize| {
+            u16::from_le_bytes([bytes[base + i * 2], bytes[base + i * 2 + 1]])
+        };
         let n = self.n_embd_kv;
         let k = (0..len * n).map(|i| at(&self.k, i)).collect();
         let v = (0..len * n).map(|i| at(&self.v, (i % n) * self.n_cells + i / n)).collect();

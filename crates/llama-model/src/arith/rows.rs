@@ -13,10 +13,18 @@ pub(crate) fn pool(n_threads: usize) -> Result<ThreadPool, ModelError> {
 }
 
 /// Fills `out [n_tokens, n_rows]`: `row(r, values)` computes row `r` of a matrix for every token.
-pub(crate) fn matrix_rows<R: Real>(pool: &ThreadPool, n_tokens: usize, out: &mut [R], row: impl Fn(usize, &mut [R]) + Sync) {
+pub(crate) fn matrix_rows<R: Real>(
+    pool: &ThreadPool,
+    n_tokens: usize,
+    out: &mut [R],
+    row: impl Fn(usize, &mut [R]) + Sync,
+) {
     if n_tokens == 1 {
         pool.install(|| {
-            out.par_iter_mut().enumerate().with_min_len(16).for_each(|(r, value)| row(r, std::slice::from_mut(value)));
+            out.par_iter_mut()
+                .enumerate()
+                .with_min_len(16)
+                .for_each(|(r, value)| row(r, std::slice::from_mut(value)));
         });
         return;
     }
@@ -33,6 +41,13 @@ pub(crate) fn matrix_rows<R: Real>(pool: &ThreadPool, n_tokens: usize, out: &mut
 }
 
 /// Calls `token(t, row)` for each row of `n_cols` values.
-pub(crate) fn token_rows<R: Real>(pool: &ThreadPool, n_cols: usize, out: &mut [R], token: impl Fn(usize, &mut [R]) + Sync) {
-    pool.install(|| out.par_chunks_exact_mut(n_cols).enumerate().for_each(|(t, row)| token(t, row)));
+pub(crate) fn token_rows<R: Real>(
+    pool: &ThreadPool,
+    n_cols: usize,
+    out: &mut [R],
+    token: impl Fn(usize, &mut [R]) + Sync,
+) {
+    pool.install(|| {
+        out.par_chunks_exact_mut(n_cols).enumerate().for_each(|(t, row)| token(t, row))
+    });
 }

@@ -23,7 +23,8 @@ pub(crate) fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
 
 /// A context as the captures used it.
 pub(crate) fn context(model: &Arc<Model>) -> Context {
-    let options = ContextOptions { n_ctx: 512.min(model.hparams().n_ctx_train), n_seq: 1, n_ubatch: 512 };
+    let options =
+        ContextOptions { n_ctx: 512.min(model.hparams().n_ctx_train), n_seq: 1, n_ubatch: 512 };
     Context::new(Arc::clone(model), &options).unwrap()
 }
 

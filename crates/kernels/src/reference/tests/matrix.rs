@@ -12,11 +12,15 @@ fn dot_products() {
         let act = act_type(ty).unwrap();
         let mut stream = Stream::new(&format!("vec_dot {}", ty.name()));
         let many = if ty.block_elems() == 1 { 100 } else { 3 };
-        for lengths in [(1..=20).collect(), vec![many; 50]] {
-            let dot = |&n: &usize| vec_dot(ty, &stream.blocks(ty, n), &stream.blocks(act, n));
+        let lengths: Vec<usize> = (1..=20).chain([many; 50]).collect();
+        for (kind, draw) in [
+            ("mixed", Stream::blocks as fn(&mut Stream, GgmlType, usize) -> Vec<u8>),
+            ("loud", Stream::loud_blocks),
+        ] {
+            let dot =
+                |&n: &usize| vec_dot(ty, &draw(&mut stream, ty, n), &draw(&mut stream, act, n));
             let dots: Vec<f32> = lengths.iter().map(dot).collect();
-            let (first, last) = (lengths[0], lengths[lengths.len() - 1]);
-            let name = format!("{}*{},{first}..{last}", ty.name(), act.name());
+            let name = format!("{}*{},{kind}", ty.name(), act.name());
             lines.values("VEC_DOT", &name, &[dots.len()], &dots);
         }
     }

@@ -7,7 +7,7 @@ use super::stream::Stream;
 const POSITIONS: [i32; 7] = [0, 1, 2, 7, 100, 4095, 131_071];
 
 /// Name, elements of a head, whether there are frequency factors, and the rest.
-fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 6] {
+fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 8] {
     let plain = RopeParams {
         n_rot: 64,
         mode: RopeMode::Norm,
@@ -38,6 +38,13 @@ fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 6] {
         ("linear", 64, false, linear),
         ("factors", 128, true, factors),
         ("yarn", 128, false, yarn),
+        ("yarn-narrow", 128, false, RopeParams { freq_scale: 0.067, n_ctx_orig: 6, ..yarn }),
+        (
+            "yarn-wide",
+            64,
+            false,
+            RopeParams { n_rot: 64, freq_base: 3.0, freq_scale: 0.25, n_ctx_orig: 300, ..yarn },
+        ),
         ("yarn-half", 96, true, yarn_half),
     ]
 }

@@ -31,14 +31,24 @@ impl Stream {
 
     /// Blocks of random bytes with finite scales that are not tiny.
     pub(super) fn blocks(&mut self, ty: GgmlType, n: usize) -> Vec<u8> {
-        (0..n).flat_map(|_| self.block(ty)).collect()
+        (0..n).flat_map(|_| self.block(ty, |byte| byte)).collect()
     }
 
-    fn block(&mut self, ty: GgmlType) -> Vec<u8> {
+    /// Blocks with codes of one sign: their integer sums are large, so that the order of factors shows.
+    pub(super) fn loud_blocks(&mut self, ty: GgmlType, n: usize) -> Vec<u8> {
+        let loud = match ty {
+            GgmlType::Q8_0 | GgmlType::Q8_1 | GgmlType::Q8_K => |byte| byte & 31 | 96,
+            _ => |byte| byte & 17,
+        };
+        (0..n).flat_map(|_| self.block(ty, loud)).collect()
+    }
+
+    fn block(&mut self, ty: GgmlType, map: fn(u8) -> u8) -> Vec<u8> {
         let n_bytes = ty.block_bytes();
         let mut block: Vec<u8> =
             (0..n_bytes.div_ceil(8)).flat_map(|_| self.word().to_le_bytes()).collect();
         block.truncate(n_bytes);
+        block.iter_mut().for_each(|byte| *byte = map(*byte));
         for &at in scales(ty) {
             block[at..at + 2].copy_from_slice(&self.f16());
         }
