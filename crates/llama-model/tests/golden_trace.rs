@@ -2,12 +2,33 @@
 
 mod common;
 
-use common::check_traces;
-use model_store::Store;
+use common::{check_traces, smollm2_in};
+use llama_model::synth::{SynthModel, tiny_models};
 
+/// SmolLM2 in four types: the tensors of a prompt of five tokens and of three greedy steps.
 #[test]
-fn smollm2_q4_1() {
-    let path = Store::open().unwrap().resolve("smollm2", &mut |_, _| ()).unwrap();
-    let n = check_traces("smollm2-q4_1", &path);
-    println!("smollm2 Q4_1: {n} tensors bit-identical");
+fn smollm2() {
+    let mut n_tensors = 0;
+    for ty in ["Q4_1", "Q4_0", "Q4_K_M", "Q6_K"] {
+        n_tensors += check_traces(&format!("smollm2-{}", ty.to_lowercase()), &smollm2_in(ty));
+    }
+    // 606 nodes and 60 cache tensors an evaluation, four evaluations, four types.
+    assert_eq!(n_tensors, (606 + 60) * 4 * 4, "every tensor of the goldens is compared");
+    println!("SmolLM2: {n_tensors} of {n_tensors} traced tensors bit-identical to llama.cpp");
+}
+
+/// Small random models: every weight type with grouped and plain heads, head sizes 32 to 128, RoPE scaled in
+/// every way, biases, and qwen2.
+#[test]
+fn tiny_random_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut n_tensors, mut n_models) = (0, 0);
+    for (name, options) in tiny_models() {
+        let path = folder.path().join(format!("{name}.gguf"));
+        SynthModel::new(options).unwrap().write(&path, |_| ()).unwrap();
+        n_tensors += check_traces(&name, &path);
+        n_models += 1;
+    }
+    assert!(n_models >= 36, "only {n_models} models");
+    println!("{n_models} random models: {n_tensors} of {n_tensors} traced tensors bit-identical to llama.cpp");
 }

@@ -7,8 +7,35 @@ use golden::trace::{Eval, TraceText};
 use llama_model::{
     BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
 };
-use std::path::Path;
+use model_store::Store;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A registry model's file, fetched on first use.
+pub(crate) fn registry(name: &str) -> PathBuf {
+    Store::open().unwrap().resolve(name, &mut |_, _| ()).unwrap()
+}
+
+/// SmolLM2 in another type, quantized once into the cache and checked each time.
+pub(crate) fn smollm2_in(ty: &str) -> PathBuf {
+    let original = registry("smollm2");
+    let Some((_, sha256)) = QUANTIZED.iter().find(|(name, _)| *name == ty) else { return original };
+    let path = original.with_file_name(format!("smollm2-{ty}.gguf"));
+    if !path.exists() {
+        let gguf = Gguf::open(&original).unwrap();
+        quantize_file(&gguf, &path, ty);
+    }
+    assert_eq!(sha256_of(&path), *sha256, "{} is not what llama-quantize makes of SmolLM2", path.display());
+    path
+}
+
+/// SHA-256 of what llama-quantize makes of SmolLM2 Q4_1.
+const QUANTIZED: &[(&str, &str)] = &[
+    ("Q4_0", "aa4256f3b46eb4add75ece1c0eeac1c6e4f1ec0c93e6fbe64fe1770f4ad09ae8"),
+    ("Q4_K_M", "dc0f3a02e821146247a0af6895adf9872124f368682cb110cb9ed09ff2a9f9f1"),
+    ("Q6_K", "a969ae2086dd4945a7c61594bf72b2bcc3b7df8571c92aed8f213918673a7f80"),
+    ("Q8_0", "7b46609d11703c058397e5cfe4cc6e4b2508cb1eb4c80ddc472a5d421fbdb508"),
+];
 
 /// Loads a model file.
 pub(crate) fn load(path: &Path, numerics: Numerics) -> Arc<Model> {

@@ -1,0 +1,12 @@
+//! The second tier: models that plain `cargo test` does not fetch.
+
+mod common;
+
+use common::{check_traces, registry};
+
+/// Q5_0, Q4_K, Q6_K and Q8_0 in one file, biases on Q, K and V, rotated halves.
+#[test]
+fn qwen2_5_coder() {
+    let n = check_traces("qwen2.5-coder-0.5b", &registry("qwen2.5-coder-0.5b"));
+    println!("Qwen2.5-Coder-0.5B: {n} of {n} traced tensors bit-identical to llama.cpp");
+}
