@@ -14,6 +14,7 @@ mod forward;
 mod hparams;
 mod memory;
 mod model;
+pub mod quantize;
 pub mod synth;
 mod trace;
 mod weights;

@@ -30,5 +30,7 @@ fn tiny_random_models() {
         n_models += 1;
     }
     assert!(n_models >= 36, "only {n_models} models");
-    println!("{n_models} random models: {n_tensors} of {n_tensors} traced tensors bit-identical to llama.cpp");
+    println!(
+        "{n_models} random models: {n_tensors} of {n_tensors} traced tensors bit-identical to llama.cpp"
+    );
 }

@@ -4,10 +4,14 @@
 
 use gguf_parse::Gguf;
 use golden::trace::{Eval, TraceText};
+use llama_model::quantize::{FileType, QuantizeOptions, quantize_path};
 use llama_model::{
     BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
 };
 use model_store::Store;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,10 +26,16 @@ pub(crate) fn smollm2_in(ty: &str) -> PathBuf {
     let Some((_, sha256)) = QUANTIZED.iter().find(|(name, _)| *name == ty) else { return original };
     let path = original.with_file_name(format!("smollm2-{ty}.gguf"));
     if !path.exists() {
-        let gguf = Gguf::open(&original).unwrap();
-        quantize_file(&gguf, &path, ty);
+        let options = QuantizeOptions::new().allow_requantize(true);
+        let ty = FileType::from_name(ty).unwrap();
+        quantize_path(&original, &path, ty, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     }
-    assert_eq!(sha256_of(&path), *sha256, "{} is not what llama-quantize makes of SmolLM2", path.display());
+    assert_eq!(
+        sha256_of(&path),
+        *sha256,
+        "{} is not what llama-quantize makes of SmolLM2",
+        path.display()
+    );
     path
 }
 
@@ -93,4 +103,12 @@ fn check_eval(golden: &str, context: &mut Context, eval: &Eval) -> usize {
     let text = golden::trace::logits_text(&eval.tokens, eval.n_past, &logits);
     golden::check(&format!("logits/{golden}"), &eval.name, &text);
     n_tensors
+}
+
+/// SHA-256 of a file, hex.
+fn sha256_of(path: &Path) -> String {
+    Sha256::digest(std::fs::read(path).unwrap()).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
