@@ -26,7 +26,7 @@ fn tiny_random_models() {
     for (name, options) in tiny_models() {
         let path = folder.path().join(format!("{name}.gguf"));
         SynthModel::new(options).unwrap().write(&path, |_| ()).unwrap();
-        n_tensors += check_traces(&name, &path);
+        n_tensors += check_traces(&format!("tiny-{name}"), &path);
         n_models += 1;
     }
     assert!(n_models >= 36, "only {n_models} models");
