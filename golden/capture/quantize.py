@@ -8,6 +8,7 @@ With a model: the SHA-256 of the files that llama_model_quantize makes of it, in
 
 import ctypes
 import hashlib
+import os
 import pathlib
 import sys
 import tempfile
@@ -28,6 +29,15 @@ FILE_TYPES = [
     ("Q4_K_M", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M),
     ("Q4_0", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0),
 ]
+
+
+@llama_cpp.llama_log_callback
+def _silent(_level, _text, _user_data):
+    pass
+
+
+if not os.environ.get("REFERENCE_LOG"):
+    llama_cpp.llama_log_set(_silent, None)
 
 
 def from_bits(bits):
