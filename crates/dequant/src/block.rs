@@ -23,6 +23,8 @@ pub unsafe trait Block: Copy + std::fmt::Debug + PartialEq + Send + Sync + 'stat
     /// # Panics
     /// If `out` has not [`Self::N_ELEMS`] elements.
     fn dequantize(&self, out: &mut [f32]);
+    /// Whether the scales (of a float type: the value) are neither infinite nor NaN.
+    fn is_finite(&self) -> bool;
 }
 
 /// A block that can be made from f32.
@@ -34,7 +36,7 @@ pub trait Quantize: Block {
 }
 
 macro_rules! blocks {
-    ($($block:ident: $ty:ident;)*) => {$(
+    ($($block:ident: $ty:ident, $($scale:ident)*;)*) => {$(
         const _: () = assert!(
             size_of::<$block>() == GgmlType::$ty.block_bytes() && align_of::<$block>() == 1,
             "a block is its bytes and nothing else"
@@ -46,6 +48,10 @@ macro_rules! blocks {
             #[inline]
             fn dequantize(&self, out: &mut [f32]) {
                 out.copy_from_slice(&self.decode());
+            }
+            #[inline]
+            fn is_finite(&self) -> bool {
+                $(self.$scale().is_finite())&&*
             }
         }
     )*};
@@ -65,21 +71,21 @@ macro_rules! quantizers {
 }
 
 blocks! {
-    BlockF32: F32;
-    BlockF16: F16;
-    BlockBF16: BF16;
-    BlockQ4_0: Q4_0;
-    BlockQ4_1: Q4_1;
-    BlockQ5_0: Q5_0;
-    BlockQ5_1: Q5_1;
-    BlockQ8_0: Q8_0;
-    BlockQ8_1: Q8_1;
-    BlockQ2_K: Q2_K;
-    BlockQ3_K: Q3_K;
-    BlockQ4_K: Q4_K;
-    BlockQ5_K: Q5_K;
-    BlockQ6_K: Q6_K;
-    BlockQ8_K: Q8_K;
+    BlockF32: F32, value;
+    BlockF16: F16, value;
+    BlockBF16: BF16, value;
+    BlockQ4_0: Q4_0, scale;
+    BlockQ4_1: Q4_1, scale min;
+    BlockQ5_0: Q5_0, scale;
+    BlockQ5_1: Q5_1, scale min;
+    BlockQ8_0: Q8_0, scale;
+    BlockQ8_1: Q8_1, scale scaled_sum;
+    BlockQ2_K: Q2_K, scale min_scale;
+    BlockQ3_K: Q3_K, scale;
+    BlockQ4_K: Q4_K, scale min_scale;
+    BlockQ5_K: Q5_K, scale min_scale;
+    BlockQ6_K: Q6_K, scale;
+    BlockQ8_K: Q8_K, scale;
 }
 
 quantizers! {

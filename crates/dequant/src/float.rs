@@ -78,8 +78,14 @@ impl BlockF32 {
     /// The value.
     #[inline]
     #[must_use]
+    pub fn value(&self) -> f32 {
+        f32::from_le_bytes(self.x)
+    }
+    /// The value, as every block gives its values.
+    #[inline]
+    #[must_use]
     pub fn decode(&self) -> [f32; 1] {
-        [f32::from_le_bytes(self.x)]
+        [self.value()]
     }
     /// The number as it is.
     #[inline]
@@ -93,8 +99,14 @@ impl BlockF16 {
     /// The value.
     #[inline]
     #[must_use]
+    pub fn value(&self) -> f32 {
+        f16_to_f32(self.x)
+    }
+    /// The value, as every block gives its values.
+    #[inline]
+    #[must_use]
     pub fn decode(&self) -> [f32; 1] {
-        [f16_to_f32(self.x)]
+        [self.value()]
     }
     /// The nearest F16.
     #[inline]
@@ -108,8 +120,14 @@ impl BlockBF16 {
     /// The value.
     #[inline]
     #[must_use]
+    pub fn value(&self) -> f32 {
+        bf16_to_f32(self.x)
+    }
+    /// The value, as every block gives its values.
+    #[inline]
+    #[must_use]
     pub fn decode(&self) -> [f32; 1] {
-        [bf16_to_f32(self.x)]
+        [self.value()]
     }
     /// The nearest BF16.
     #[inline]

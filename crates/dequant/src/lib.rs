@@ -71,6 +71,21 @@ fn dequantize_blocks<B: Block>(bytes: &[u8], out: &mut [f32]) -> Result<(), Dequ
     Ok(())
 }
 
+/// Checks that no scale (of a float type: no value) is infinite or NaN. Codes are not looked at: each has a meaning.
+/// # Errors
+/// An unsupported type; bytes that are no whole number of blocks; [`DequantError::NotFinite`] with the first block.
+pub fn check_finite(ty: GgmlType, bytes: &[u8]) -> Result<(), DequantError> {
+    with_block!(tensor ty, B => check_blocks::<B>(bytes))
+        .unwrap_or(Err(DequantError::Unsupported { ty }))
+}
+
+fn check_blocks<B: Block>(bytes: &[u8]) -> Result<(), DequantError> {
+    match blocks::<B>(bytes)?.iter().position(|block| !block.is_finite()) {
+        Some(block) => Err(DequantError::NotFinite { ty: B::TYPE, block }),
+        None => Ok(()),
+    }
+}
+
 /// Whether [`quantize`] knows `ty`.
 #[must_use]
 pub fn is_target(ty: GgmlType) -> bool {

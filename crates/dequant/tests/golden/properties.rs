@@ -162,3 +162,52 @@ fn a_block_needs_all_its_elements() {
 fn activations_need_all_their_blocks() {
     dequant::quantize_q8_k(&[0.0; 256], &mut []);
 }
+
+/// Each scale of each format alone, infinite and NaN; and what only looks like it.
+#[test]
+fn numbers_that_are_not_finite_are_found() {
+    let scales: [(GgmlType, &[usize]); 12] = [
+        (GgmlType::F16, &[0]),
+        (GgmlType::BF16, &[0]),
+        (GgmlType::Q4_0, &[0]),
+        (GgmlType::Q4_1, &[0, 2]),
+        (GgmlType::Q5_0, &[0]),
+        (GgmlType::Q5_1, &[0, 2]),
+        (GgmlType::Q8_0, &[0]),
+        (GgmlType::Q2_K, &[80, 82]),
+        (GgmlType::Q3_K, &[108]),
+        (GgmlType::Q4_K, &[0, 2]),
+        (GgmlType::Q5_K, &[0, 2]),
+        (GgmlType::Q6_K, &[208]),
+    ];
+    for (ty, offsets) in scales {
+        let infinity: u16 = if ty == GgmlType::BF16 { 0x7F80 } else { 0x7C00 };
+        for offset in offsets {
+            let at = 2 * ty.block_bytes() + offset;
+            let with = |scale: u16| {
+                let mut data = vec![0; 3 * ty.block_bytes()];
+                data[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                dequant::check_finite(ty, &data)
+            };
+            for scale in [infinity, infinity | 0x8000, infinity + 1, 0xFFFF] {
+                assert_eq!(
+                    with(scale),
+                    Err(DequantError::NotFinite { ty, block: 2 }),
+                    "{scale:#x}"
+                );
+            }
+            for scale in [0, infinity - 1, (infinity - 1) | 0x8000] {
+                assert_eq!(with(scale), Ok(()), "{} {scale:#x}", ty.name());
+            }
+        }
+    }
+    for (x, is_finite) in [(f32::MAX, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
+        assert_eq!(
+            dequant::check_finite(GgmlType::F32, &x.to_le_bytes()).is_ok(),
+            is_finite,
+            "{x}"
+        );
+    }
+    let ty = GgmlType::IQ4_NL;
+    assert_eq!(dequant::check_finite(ty, &[]), Err(DequantError::Unsupported { ty }));
+}
