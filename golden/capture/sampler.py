@@ -238,4 +238,5 @@ def main():
     print(common.write_snap("sampler", "libm", libm_text(), info))
 
 
-main()
+if __name__ == "__main__":
+    main()
