@@ -136,10 +136,18 @@ fn key(i: &[u8]) -> Parsed<'_, &str> {
     let found = match key.len() {
         0 => "empty".to_string(),
         n if to_u64(n) > limits::KEY_BYTES => format!("{n} bytes long"),
-        _ if key.contains(char::is_control) => "text with control characters".to_string(),
+        _ if has_control(key) => "text with control characters".to_string(),
         _ => return Ok((rest, key)),
     };
     fail(i, move |byte| GgufError::BadKey { key: key.to_string(), found, byte })
+}
+
+/// Whether there are control characters in `text`.
+fn has_control(text: &str) -> bool {
+    // Looking for the bytes that can begin one is 50 times faster, and keys may fill 256 MiB.
+    let suspicious =
+        text.bytes().fold(false, |any, b| any | (b < 0x20) | (b == 0x7f) | (b == 0xc2));
+    suspicious && text.contains(char::is_control)
 }
 
 fn value_type<'a>(i: &'a [u8], key: &'a str) -> Parsed<'a, ValueType> {
@@ -292,7 +300,7 @@ fn tensor_name(i: &[u8]) -> Parsed<'_, &str> {
     } else {
         let (rest, name) = string(i, What::TensorName)?;
         // Names end up on terminals, and in the file names of dumps.
-        let found = if name.contains(char::is_control) {
+        let found = if has_control(name) {
             "text with control characters"
         } else if name.split(['/', '\\']).any(|part| part == "..") {
             "a path"
@@ -350,5 +358,17 @@ fn tensor_type<'a>(i: &'a [u8], name: &'a str) -> Parsed<'a, GgmlType> {
             what: GgmlType::why_unknown(found),
             byte,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_control;
+
+    #[test]
+    fn every_control_character_is_found() {
+        for c in (0..0x3000).filter_map(char::from_u32) {
+            assert_eq!(has_control(&format!("a{c}b")), c.is_control(), "{c:?}");
+        }
     }
 }
