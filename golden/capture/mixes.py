@@ -13,7 +13,7 @@ import os
 import llama_cpp
 
 import common
-from quantize import FILE_TYPES
+from quantize_files import FILE_TYPES
 
 LIB = os.path.join(os.path.dirname(llama_cpp.__file__), "lib")
 BASE = ctypes.CDLL(os.path.join(LIB, "libggml-base.so"))

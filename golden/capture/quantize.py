@@ -1,43 +1,16 @@
 """Quantized blocks, of weights and of activations: golden/snapshots/{quantize,activations}/*.snap.
 
-    python quantize.py [MODEL.gguf]
+    python quantize.py
 
 Inputs are seeded rows of every kind that a quantizer may meet; per kind the first block in hex and the hash of all.
-With a model: the SHA-256 of the files that llama_model_quantize makes of it, in golden/snapshots/quantize/files.snap.
 """
 
-import ctypes
 import hashlib
-import os
-import pathlib
-import sys
-import tempfile
 
-import llama_cpp
 import numpy as np
 
 import blocks
 import common
-
-FILE_TYPES = [
-    ("F32", llama_cpp.LLAMA_FTYPE_ALL_F32),
-    ("F16", llama_cpp.LLAMA_FTYPE_MOSTLY_F16),
-    ("BF16", llama_cpp.LLAMA_FTYPE_MOSTLY_BF16),
-    ("Q8_0", llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0),
-    ("Q6_K", llama_cpp.LLAMA_FTYPE_MOSTLY_Q6_K),
-    ("Q5_K_M", llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_K_M),
-    ("Q4_K_M", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M),
-    ("Q4_0", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0),
-]
-
-
-@llama_cpp.llama_log_callback
-def _silent(_level, _text, _user_data):
-    pass
-
-
-if not os.environ.get("REFERENCE_LOG"):
-    llama_cpp.llama_log_set(_silent, None)
 
 
 def from_bits(bits):
@@ -77,29 +50,6 @@ def line(name, data, size):
     return f"{name}: {data.size // size} blocks, sha256 {digest}, first {first}"
 
 
-def quantize_file(source, target, ftype):
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = ftype
-    params.allow_requantize = True
-    params.nthread = 2
-    status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
-    if status != 0:
-        raise SystemExit(f"llama_model_quantize failed with status {status}")
-
-
-def files(source):
-    lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, ftype in FILE_TYPES:
-            target = pathlib.Path(folder) / "model.gguf"
-            quantize_file(source, target, ftype)
-            lines.append(f"{name}: {target.stat().st_size} bytes, sha256 {common.sha256(target)}")
-            print(lines[-1], flush=True)
-            target.unlink()
-    info = common.provenance(function="llama_model_quantize, allow_requantize", model_sha256=common.sha256(source))
-    common.write_snap("quantize", "files", "\n".join(lines), info)
-
-
 def main():
     inputs = list(cases())
     sources = [f"{name}: {x.size} elements, sha256 {hashlib.sha256(x.tobytes()).hexdigest()}" for name, x in inputs]
@@ -115,8 +65,6 @@ def main():
             blocks.call(function, x, out, x.size)
             lines.append(line(name, out, size))
         common.write_snap("activations", type_name, "\n".join(lines), common.provenance(function=function))
-    for source in sys.argv[1:]:
-        files(source)
 
 
 if __name__ == "__main__":

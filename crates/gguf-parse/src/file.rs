@@ -1,7 +1,7 @@
 //! One file: opening it so that nothing can hang, mapping it, and checking its data section.
 //! The only `unsafe` of the crate is here.
-use crate::grammar::to_u64;
 use crate::header::{self, Header};
+use crate::limits::to_u64;
 use crate::{GgufError, Metadata, TensorInfo};
 use std::fs::{File, FileType, Metadata as FileMetadata, OpenOptions};
 use std::io;

@@ -1,8 +1,10 @@
 //! A validated header: what the grammar found, kept as positions in the file.
-use crate::grammar::{self, Pair, Parsed, Row, to_u64};
+use crate::fault::Parsed;
+use crate::grammar::{self, Pair, Row};
 use crate::index::{Duplicate, NameIndex};
+use crate::limits::{self, to_u64};
 use crate::value::{ArrayView, Value, ValueType};
-use crate::{GgufError, Metadata, TensorInfo, limits};
+use crate::{GgufError, Metadata, TensorInfo};
 use std::ops::Range;
 
 /// Alignment of a file that does not say.

@@ -1,36 +1,49 @@
-//! Positions of a table, sorted by name: lookups in O(log n) without a second copy of the names.
+//! Finding rows of a table by name, without a second copy of the names.
+use std::hash::{BuildHasher, RandomState};
 
-/// An index of a table whose names are all different.
+/// An index of a table whose names are all different: rows sorted by the hash of their name. The hash is seeded
+/// at random, so that no file can be made of names that collide, and building it reads each name once: sorting
+/// the names themselves would read long common beginnings again and again.
 #[derive(Debug, Default)]
-pub(crate) struct NameIndex(Vec<u32>);
+pub(crate) struct NameIndex {
+    hasher: RandomState,
+    /// Hash and row, sorted.
+    rows: Vec<(u64, u32)>,
+}
 
 /// Two rows have one name; this is the later row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Duplicate(pub(crate) usize);
 
 impl NameIndex {
-    /// Sorts the rows `0..n`, O(n log n).
+    /// Indexes the rows `0..n`, O(n log n).
     pub(crate) fn new<'a>(n: usize, name: impl Fn(usize) -> &'a [u8]) -> Result<Self, Duplicate> {
-        let mut rows: Vec<u32> = (0..n).filter_map(|row| u32::try_from(row).ok()).collect();
-        let name = |row: u32| name(row as usize);
-        // Stable: of rows with one name, the first in the file stays first.
-        rows.sort_by(|&a, &b| name(a).cmp(name(b)));
-        let doubles =
-            rows.windows(2).filter(|pair| name(pair[0]) == name(pair[1])).map(|pair| pair[1]);
-        match doubles.min() {
+        let hasher = RandomState::new();
+        let hash = |row: u32| (hasher.hash_one(name(row as usize)), row);
+        let mut rows: Vec<_> = (0..n).filter_map(|row| u32::try_from(row).ok()).map(hash).collect();
+        rows.sort_unstable();
+        // Rows with one hash have one name, or are a coincidence of which there is hardly ever one.
+        let same_hash = rows.chunk_by(|a, b| a.0 == b.0).filter(|rows| rows.len() > 1);
+        let repeated = |rows: &[(u64, u32)]| {
+            let names: Vec<_> = rows.iter().map(|&(_, row)| name(row as usize)).collect();
+            (1..rows.len()).find(|&i| names[..i].contains(&names[i])).map(|i| rows[i].1)
+        };
+        match same_hash.filter_map(repeated).min() {
             Some(row) => Err(Duplicate(row as usize)),
-            None => Ok(Self(rows)),
+            None => Ok(Self { hasher, rows }),
         }
     }
 
-    /// The row of `wanted`.
+    /// The row of `wanted`, O(log n).
     pub(crate) fn find<'a>(
         &self,
         wanted: &[u8],
         name: impl Fn(usize) -> &'a [u8],
     ) -> Option<usize> {
-        let at = self.0.binary_search_by(|&row| name(row as usize).cmp(wanted)).ok()?;
-        self.0.get(at).map(|&row| row as usize)
+        let hash = self.hasher.hash_one(wanted);
+        let start = self.rows.partition_point(|&(other, _)| other < hash);
+        let same_hash = self.rows.get(start..)?.iter().take_while(|&&(other, _)| other == hash);
+        same_hash.map(|&(_, row)| row as usize).find(|&row| name(row) == wanted)
     }
 }
 
@@ -50,7 +63,7 @@ mod tests {
 
     #[test]
     fn names_the_first_repetition_in_file_order() {
-        let names = ["z", "a", "z", "a"].map(str::as_bytes);
-        assert_eq!(NameIndex::new(4, |i| names[i]).unwrap_err(), Duplicate(2));
+        let names = ["z", "a", "y", "z", "a", "a"].map(str::as_bytes);
+        assert_eq!(NameIndex::new(6, |i| names[i]).unwrap_err(), Duplicate(3));
     }
 }

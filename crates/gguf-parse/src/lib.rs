@@ -23,6 +23,7 @@
 
 mod error;
 mod escaped;
+mod fault;
 mod file;
 mod ggml_type;
 mod gguf;

@@ -19,3 +19,8 @@ pub(crate) const METADATA_BYTES: usize = 256 << 20;
 pub(crate) const ALIGNMENT: u32 = 1 << 20;
 /// Bytes of a tensor: more than any machine maps, and far from where sizes wrap.
 pub(crate) const TENSOR_BYTES: u64 = 1 << 44;
+
+/// A length as the format counts it; no machine has wider pointers than 64 bits.
+pub(crate) fn to_u64(n: usize) -> u64 {
+    n as u64
+}

@@ -2,9 +2,9 @@
 //! `split.no`, `split.count` (u16) and, in the first, `split.tensors.count` (i32); the model's metadata is in the
 //! first, and each tensor in one of them.
 use crate::file::Shard;
-use crate::grammar::to_u64;
 use crate::index::{Duplicate, NameIndex};
-use crate::{GgufError, Metadata, TensorInfo, limits};
+use crate::limits::{self, to_u64};
+use crate::{GgufError, Metadata, TensorInfo};
 use std::path::{Path, PathBuf};
 
 const NO: &str = "split.no";

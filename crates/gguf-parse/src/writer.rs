@@ -1,7 +1,7 @@
 //! Writing GGUF v3: plan the header, then stream the tensors. Atomic: a temporary file beside the target, fsync,
 //! rename; dropped before [`GgufWriter::finish`], nothing is left.
-use crate::grammar::to_u64;
 use crate::header::{self, ALIGNMENT_KEY, DEFAULT_ALIGNMENT};
+use crate::limits::to_u64;
 use crate::tensor::Dims;
 use crate::{GgmlType, GgufError, Value, ValueType};
 use std::collections::HashMap;

@@ -1,69 +1,49 @@
 //! llama.cpp's sampler chain: logits to token. Knows nothing of models or tokenizers.
+//!
+//! The chain is llama.cpp's `common_sampler`: logit biases, then the stages of [`Params::order`]
+//! (penalties, top-k, typical-p, top-p, min-p, temperature), then a draw from `std::mt19937`, with
+//! llama.cpp's defaults, its order of floating-point operations and its random numbers, so that
+//! the same seed picks the same tokens. Where llama.cpp leaves a result to chance or lets it become
+//! NaN, this crate decides:
+//!
+//! - Equal logits are ordered by ascending id (llama.cpp: by its standard library's sort).
+//! - Parameters without a meaning, and logits that are NaN or nowhere finite, are errors.
+//! - A logit that a penalty, a bias or a temperature near 0 would overflow stays finite.
+//! - The same picks come out on every operating system: no libm is called.
+//!
+//! ```
+//! use sampler::{Params, Sampler};
+//!
+//! let params = Params { seed: 1, top_k: 3, ..Params::default() };
+//! let mut sampler = Sampler::new(params, 5)?;
+//! for id in [0, 4] {
+//!     sampler.accept(id); // the prompt
+//! }
+//! let logits = [-1.0, 3.5, 0.25, 3.0, 2.0];
+//! let id = sampler.sample(&logits)?;
+//! assert!([1, 3, 4].contains(&id));
+//!
+//! // Temperature 0 takes the most likely token.
+//! let mut greedy = Sampler::new(Params { temp: 0.0, ..Params::default() }, 5)?;
+//! assert_eq!(greedy.sample(&logits)?, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-/// A parameter out of its range.
-#[derive(Debug, thiserror::Error)]
-#[error("{name} is {found}; must be {allowed}")]
-pub struct ParamsError {
-    /// The parameter.
-    pub name: &'static str,
-    /// The value given.
-    pub found: String,
-    /// The values allowed.
-    pub allowed: &'static str,
-}
+mod candidates;
+mod error;
+mod math;
+mod metadata;
+mod params;
+mod rng;
+mod sampler;
+mod stage;
+mod stages;
 
-/// What can go wrong while sampling.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SampleError {
-    /// The logits hold NaN, or nothing finite.
-    #[error("the model produced no finite logits")]
-    NotFinite,
-}
-
-/// Parameters of the chain; the defaults are llama.cpp's.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "skeleton")]
-pub struct Params {
-    pub seed: u32,
-    pub temp: f32,
-    pub dynatemp_range: f32,
-    pub dynatemp_exponent: f32,
-    pub top_k: i32,
-    pub top_p: f32,
-    pub min_p: f32,
-    pub typical_p: f32,
-    pub penalty_last_n: i32,
-    pub penalty_repeat: f32,
-    pub penalty_freq: f32,
-    pub penalty_present: f32,
-    pub min_keep: usize,
-    pub logit_bias: Vec<(u32, f32)>,
-}
-
-/// The chain with its random numbers and its window of recent tokens.
-#[derive(Debug, Clone)]
-pub struct Sampler {
-    _private: (),
-}
-
-impl Sampler {
-    /// A chain for a vocabulary of `n_vocab` tokens.
-    /// # Errors
-    /// A parameter that is NaN or out of its range, a bias for an id that does not exist.
-    pub fn new(params: Params, n_vocab: usize) -> Result<Self, ParamsError> {
-        let _ = (params, n_vocab);
-        unimplemented!()
-    }
-    /// Tells the penalties of a token: every prompt token, then (done by [`Self::sample`] itself) every pick.
-    pub fn accept(&mut self, id: u32) {
-        let _ = id;
-    }
-    /// Picks a token. Leaves `logits` as they are.
-    /// # Errors
-    /// `NotFinite`.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
-        let _ = logits;
-        unimplemented!()
-    }
-}
+pub use candidates::{Candidate, Candidates};
+pub use error::{ParamsError, SampleError};
+pub use metadata::{FromMetadata, MetaValue, UserSet};
+pub use params::Params;
+pub use sampler::Sampler;
+pub use stage::Stage;

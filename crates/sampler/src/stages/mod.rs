@@ -1,0 +1,11 @@
+//! The stages, one a file; each reshapes the candidates and leaves at least one with a finite
+//! logit.
+
+pub(crate) mod dist;
+pub(crate) mod logit_bias;
+pub(crate) mod min_p;
+pub(crate) mod penalties;
+pub(crate) mod temperature;
+pub(crate) mod top_k;
+pub(crate) mod top_p;
+pub(crate) mod typical;
