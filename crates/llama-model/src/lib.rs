@@ -10,14 +10,10 @@ mod arch;
 mod arith;
 mod context;
 mod error;
-<<<<<<< HEAD
 mod forward;
 mod hparams;
 mod memory;
 mod model;
-=======
-mod interface;
->>>>>>> main
 pub mod quantize;
 pub mod synth;
 mod trace;
