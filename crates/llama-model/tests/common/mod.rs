@@ -58,10 +58,9 @@ pub(crate) fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
     Arc::new(Model::load(gguf, options, &mut |_| ()).unwrap())
 }
 
-/// A context as the captures used it.
-pub(crate) fn context(model: &Arc<Model>) -> Context {
-    let options =
-        ContextOptions { n_ctx: 512.min(model.hparams().n_ctx_train), n_seq: 1, n_ubatch: 512 };
+/// A context of one sequence, as the captures used it.
+pub(crate) fn context_of(model: &Arc<Model>, n_ctx: usize) -> Context {
+    let options = ContextOptions { n_ctx, n_seq: 1, n_ubatch: 512 };
     Context::new(Arc::clone(model), &options).unwrap()
 }
 
@@ -79,7 +78,7 @@ impl Trace for Lines {
 /// cache and the logits. Returns how many tensors were compared.
 pub(crate) fn check_traces(golden: &str, path: &Path) -> usize {
     let model = load(path, Numerics::Reference);
-    let mut context = context(&model);
+    let mut context = context_of(&model, 512.min(model.hparams().n_ctx_train));
     let mut n_tensors = 0;
     for eval in golden::trace::evals(golden) {
         n_tensors += check_eval(golden, &mut context, &eval);
