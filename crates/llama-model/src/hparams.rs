@@ -119,7 +119,7 @@ impl Hparams {
             })?;
         let n_head_kv =
             keys.uniform("attention.head_count_kv", n_layer, MAX_HEADS)?.unwrap_or(n_head);
-        if n_head % n_head_kv != 0 {
+        if !n_head.is_multiple_of(n_head_kv) {
             return Err(keys.wrong(
                 "attention.head_count_kv",
                 n_head_kv,
@@ -249,7 +249,7 @@ impl<'a> Keys<'a> {
         for key in ["attention.key_length", "attention.value_length"] {
             let found = match self.opt::<u32>(key)? {
                 Some(n) => self.in_range(key, n, 1 << 16)?,
-                None if n_embd % n_head != 0 => {
+                None if !n_embd.is_multiple_of(n_head) => {
                     return Err(self.wrong(
                         "embedding_length",
                         n_embd,
@@ -295,7 +295,7 @@ impl<'a> Keys<'a> {
             None => n_embd_head,
         };
         // Both architectures so far rotate whole heads; llama.cpp refuses anything else for them.
-        if n_rot != n_embd_head || n_rot % 2 != 0 {
+        if n_rot != n_embd_head || !n_rot.is_multiple_of(2) {
             let allowed = format!("{n_embd_head}, the size of a head, and even");
             return Err(self.wrong("rope.dimension_count", n_rot, &allowed));
         }

@@ -1,5 +1,12 @@
 //! What a program that embeds the engine relies on: thread safety, errors instead of panics, cancellation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: a failed unwrap is a failed test, and sizes are small"
+)]
+
 mod common;
 
 use common::load;

@@ -1,5 +1,12 @@
 //! The second tier: models that plain `cargo test` does not fetch.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: a failed unwrap is a failed test, and sizes are small"
+)]
+
 mod common;
 
 use common::{check_traces, registry};

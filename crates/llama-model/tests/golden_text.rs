@@ -3,6 +3,13 @@
 //! llama.cpp's ids are fed in, all at once: results do not depend on batches (`invariance.rs`), so an engine whose
 //! highest logit is llama.cpp's next id at every step writes its text, token by token.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: a failed unwrap is a failed test, and sizes are small"
+)]
+
 mod common;
 
 use common::{context_of, load, smollm2_in};

@@ -1,5 +1,12 @@
 //! `Reference` against llama.cpp's scalar build: every traced tensor, the cache and the logits, bit for bit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: a failed unwrap is a failed test, and sizes are small"
+)]
+
 mod common;
 
 use common::{check_traces, smollm2_in};

@@ -1,5 +1,12 @@
 //! The same bits, whatever the threads, the micro-batch, the cache or the company.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: a failed unwrap is a failed test, and sizes are small"
+)]
+
 mod common;
 
 use common::load_with;
