@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (thread::sleep(Duration::from_secs(10)), cancel.store(true, Ordering::Relaxed))
     });
     let mut batch = BatchToken::prompt(0, 0, &tokenizer.encode(&prompt, true, Special::Parse));
-    let mut decoder = tokenizer.decoder();
+    let (mut decoder, mut out) = (tokenizer.decoder(), std::io::stdout().lock());
     for _ in 0..64 {
         let id = match context.decode(&batch) {
             Ok(logits) => sampler.sample(logits)?,
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         if tokenizer.is_eog(id) {
             break;
         }
-        print!("{}", decoder.push(id));
-        std::io::stdout().flush()?;
+        out.write_all(decoder.push(id).as_bytes())?;
+        out.flush()?;
         batch = BatchToken::prompt(0, context.len(0), &[id]);
     }
-    Ok(println!("{}", decoder.finish()))
+    Ok(writeln!(out, "{}", decoder.finish())?)
 }
