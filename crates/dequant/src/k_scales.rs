@@ -60,32 +60,17 @@ pub(crate) struct Fitted {
     pub(crate) dmin: [u8; 2],
     /// Packed scales and minimums.
     pub(crate) scales: [u8; 12],
-    /// Codes, in weight order.
-    pub(crate) codes: [u8; 256],
+    /// Codes, sub-block by sub-block.
+    pub(crate) codes: [[u8; 32]; 8],
 }
 
 /// Fits every sub-block, rounds the eight scales and minimums to 6 bits, then rounds the weights once more with the
 /// scales that this leaves.
 pub(crate) fn fit(x: &[f32; 256], search: Search) -> Fitted {
     let groups = x.as_chunks::<32>().0;
-    let mut codes = [0; 256];
-    let (mut scales, mut mins) = ([0.0; 8], [0.0; 8]);
-    let (mut max_scale, mut max_min) = (0.0_f32, 0.0_f32);
-    for (j, (x, codes)) in groups.iter().zip(codes.as_chunks_mut::<32>().0).enumerate() {
-        let mut sum_x2 = 0.0_f32;
-        for v in x {
-            sum_x2 += v * v;
-        }
-        let rms = (sum_x2 / 32.0).sqrt();
-        let found = fit::scale_min(x, &x.map(|v| rms + v.abs()), search);
-        (scales[j], mins[j], *codes) = (found.scale, found.min, found.codes);
-        if scales[j] > max_scale {
-            max_scale = scales[j];
-        }
-        if mins[j] > max_min {
-            max_min = mins[j];
-        }
-    }
+    let fit::ScalesMins { scales, mins, mut codes } = fit::scales_mins(groups, search);
+    let max_scale = scales.iter().fold(0.0_f32, |max, &v| if v > max { v } else { max });
+    let max_min = mins.iter().fold(0.0_f32, |max, &v| if v > max { v } else { max });
     let six_bits = |v: f32, max: f32| {
         let inverse = if max > 0.0 { 63.0 / max } else { 0.0 };
         // The low byte first: a negative scale (a fit may give one) becomes 63.
@@ -94,7 +79,7 @@ pub(crate) fn fit(x: &[f32; 256], search: Search) -> Fitted {
     let scales = scales.map(|v| six_bits(v, max_scale));
     let mins = mins.map(|v| six_bits(v, max_min));
     let (d, dmin) = (f32_to_f16(max_scale / 63.0), f32_to_f16(max_min / 63.0));
-    for (j, (x, codes)) in groups.iter().zip(codes.as_chunks_mut::<32>().0).enumerate() {
+    for (j, (x, codes)) in groups.iter().zip(&mut codes).enumerate() {
         let dl = f16_to_f32(d) * f32::from(scales[j]);
         if dl == 0.0 {
             continue; // The codes of the fit stay; nothing reads them.

@@ -78,12 +78,12 @@ pub(crate) fn nibbles(qs: &[u8; 128]) -> [u8; 256] {
     codes
 }
 
-/// The low four bits of the codes in that order.
-pub(crate) fn pack_nibbles(codes: &[u8; 256]) -> [u8; 128] {
+/// The low four bits of the codes of 8 sub-blocks in that order.
+pub(crate) fn pack_nibbles(codes: &[[u8; 32]; 8]) -> [u8; 128] {
     let mut qs = [0; 128];
-    for (qs, pair) in qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
+    for (qs, [low, high]) in qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<2>().0) {
         for (l, q) in qs.iter_mut().enumerate() {
-            *q = pair[l] & 15 | (pair[l + 32] & 15) << 4;
+            *q = low[l] & 15 | (high[l] & 15) << 4;
         }
     }
     qs

@@ -71,7 +71,7 @@ impl BlockQ5_K {
     pub fn encode(x: &[f32; 256]) -> Self {
         let fitted = k_scales::fit(x, Search { nmax: 31, first: -0.5, n_steps: 15 });
         let mut qh = [0; 32];
-        for (bit, group) in fitted.codes.as_chunks::<32>().0.iter().enumerate() {
+        for (bit, group) in fitted.codes.iter().enumerate() {
             for (high, q) in qh.iter_mut().zip(group) {
                 *high |= (q >> 4) << bit;
             }

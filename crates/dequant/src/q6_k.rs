@@ -69,14 +69,11 @@ impl BlockQ6_K {
     #[must_use]
     pub fn encode(x: &[f32; 256]) -> Self {
         let groups = x.as_chunks::<16>().0;
-        let mut codes = [0; 256];
-        let mut fitted = [0.0; 16];
+        let halves = [&groups[..8], &groups[8..]].map(|groups| fit::scales(32, groups));
         let mut max_scale = 0.0_f32;
-        for (j, (x, codes)) in groups.iter().zip(codes.as_chunks_mut::<16>().0).enumerate() {
-            let found = fit::scale(32, x);
-            (fitted[j], *codes) = (found.scale, found.codes);
-            if found.scale.abs() > max_scale.abs() {
-                max_scale = found.scale;
+        for scale in halves.iter().flat_map(|half| half.scales) {
+            if scale.abs() > max_scale.abs() {
+                max_scale = scale;
             }
         }
         if max_scale.abs() < ALL_ZERO {
@@ -84,12 +81,17 @@ impl BlockQ6_K {
         }
         let iscale = -128.0 / max_scale;
         let d = f32_to_f16(1.0 / iscale);
-        let scales = fitted.map(|s| wrap_i8(nearest_int(iscale * s).min(127)));
-        for ((x, codes), scale) in groups.iter().zip(codes.as_chunks_mut::<16>().0).zip(scales) {
-            let dl = f16_to_f32(d) * f32::from(scale);
-            if dl != 0.0 {
-                *codes = x.map(|v| (nearest_int(v / dl).clamp(-32, 31) + 32).to_le_bytes()[0]);
-            }
+        let scales: [i8; 16] = std::array::from_fn(|j| {
+            wrap_i8(nearest_int(iscale * halves[j / 8].scales[j % 8]).min(127))
+        });
+        let mut codes = [0; 256];
+        for (j, codes) in codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let dl = f16_to_f32(d) * f32::from(scales[j]);
+            *codes = if dl == 0.0 {
+                halves[j / 8].codes[j % 8]
+            } else {
+                groups[j].map(|v| (nearest_int(v / dl).clamp(-32, 31) + 32).to_le_bytes()[0])
+            };
         }
         let (ql, qh) = pack(&codes);
         Self { ql, qh, scales, d }

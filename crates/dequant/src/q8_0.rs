@@ -59,5 +59,27 @@ pub(crate) fn round_to_127(x: &[f32; 32]) -> (f32, [i8; 32]) {
     }
     let d = amax / 127.0;
     let id = if d == 0.0 { 0.0 } else { 1.0 / d };
-    (d, x.map(|v| low_byte((v * id).round()).cast_signed()))
+    (d, x.map(|v| low_byte(half_away(v * id)).cast_signed()))
+}
+
+/// What truncation makes the nearest integer, halves away from zero. 0.5 itself would lift the number just below a
+/// half; its lower neighbor does not, and the sum with a half still rounds up to the integer.
+#[inline]
+fn half_away(x: f32) -> f32 {
+    x + 0.5_f32.next_down().copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_round() {
+        for k in -300..300_i16 {
+            let half = f32::from(k) * 0.5;
+            for x in [half.next_down(), half, half.next_up()] {
+                assert_eq!(half_away(x).trunc(), x.round(), "{x:e}");
+            }
+        }
+    }
 }

@@ -3,14 +3,16 @@
 //! A pick must not depend on the operating system, so nothing here calls the system's libm: all is
 //! multiplication and addition of f64, rounded to f32 once at the end. And a pick should be
 //! llama.cpp's, whose `expf`, `logf` and `powf` are glibc's. Those are *not* correctly rounded
-//! (`logf` is wrong in the last bit for some inputs), so a better function would be a different
-//! one: the approximation itself is the specification. It is the one of Arm's Optimized Routines,
-//! which glibc has used since 2.28: table sizes, interval centers and minimax coefficients below
-//! are theirs; the other table entries follow from them (logarithms of the centers, roots of two,
-//! each rounded to f64).
+//! (`logf` errs by up to 0.82 units in the last place), so a better function would be a different
+//! one: the approximation itself is the specification. It is that of Arm's Optimized Routines
+//! (<https://github.com/ARM-software/optimized-routines>), which glibc took over: table sizes,
+//! interval centers and minimax coefficients below are theirs; the other table entries follow
+//! (logarithms of the centers and roots of two, rounded to f64).
 //!
-//! `golden/snapshots/sampler/libm.snap` pins the agreement over dense ranges;
-//! `examples/libm_sweep.rs` compares with the libm of the machine at hand over all inputs.
+//! `golden/snapshots/sampler/libm.snap` pins the agreement over dense ranges, and
+//! `examples/libm_sweep.rs` compares with the machine's libm over all inputs. With glibc 2.36 on a
+//! processor with FMA, which glibc uses and this does not, `ln` never differed, `exp` for 2 of all
+//! 2^32 inputs (-63.09946 and 32.564632), and `pow` for 1 in three exponents' 2^30 each.
 #![expect(clippy::indexing_slicing, reason = "indices are reduced modulo the table's length")]
 #![expect(
     clippy::cast_possible_truncation,

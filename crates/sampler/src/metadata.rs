@@ -50,36 +50,53 @@ impl Params {
     /// number at all changes nothing. Numbers that llama.cpp gives the meaning of "off" or "greedy"
     /// although they are out of range (negative ones) become the one in range that means the same.
     /// # Errors
-    /// A value without a meaning, such as NaN; the error names the key.
+    /// A value without a meaning, such as NaN; the error names the key, and nothing was taken over.
     pub fn apply_metadata<'a>(
         &mut self,
         user_set: UserSet,
         lookup: impl Fn(&str) -> Option<MetaValue<'a>>,
     ) -> Result<FromMetadata, ParamsError> {
+        let mut params = self.clone();
         let mut report = FromMetadata::default();
         if !user_set.order {
-            self.apply_sequence(lookup("general.sampling.sequence"), &mut report);
+            params.apply_sequence(lookup("general.sampling.sequence"), &mut report);
         }
         let mut reader = Reader { lookup, report };
-        reader.int("general.sampling.top_k", user_set.top_k, &mut self.top_k);
-        self.top_k = self.top_k.max(-1);
-        reader.float("general.sampling.top_p", user_set.top_p, &mut self.top_p, |p| {
-            (!p.is_nan()).then(|| p.clamp(0.0, 1.0))
-        })?;
-        reader.float("general.sampling.min_p", user_set.min_p, &mut self.min_p, |p| {
-            (p <= 1.0).then(|| p.max(0.0))
-        })?;
-        reader.float("general.sampling.temp", user_set.temp, &mut self.temp, |temp| {
-            temp.is_finite().then(|| temp.max(0.0))
-        })?;
-        let last_n = &mut self.penalty_last_n;
-        reader.int("general.sampling.penalty_last_n", user_set.penalty_last_n, last_n);
-        *last_n = (*last_n).max(0);
-        let key = "general.sampling.penalty_repeat";
-        reader.float(key, user_set.penalty_repeat, &mut self.penalty_repeat, |repeat| {
+        reader.int("general.sampling.top_k", user_set.top_k, &mut params.top_k, -1);
+        let legal = |p: f32| (!p.is_nan()).then(|| p.clamp(0.0, 1.0));
+        reader.float(
+            "general.sampling.top_p",
+            user_set.top_p,
+            &mut params.top_p,
+            ("a number", &legal),
+        )?;
+        let legal = |p: f32| (p <= 1.0).then(|| p.max(0.0));
+        reader.float(
+            "general.sampling.min_p",
+            user_set.min_p,
+            &mut params.min_p,
+            ("at most 1", &legal),
+        )?;
+        let legal = |temp: f32| temp.is_finite().then(|| temp.max(0.0));
+        reader.float(
+            "general.sampling.temp",
+            user_set.temp,
+            &mut params.temp,
+            ("finite", &legal),
+        )?;
+        let last_n = &mut params.penalty_last_n;
+        reader.int("general.sampling.penalty_last_n", user_set.penalty_last_n, last_n, 0);
+        let legal = |repeat: f32| {
             (repeat.is_finite() && repeat > 0.0 && (1.0 / repeat).is_finite()).then_some(repeat)
-        })?;
+        };
+        reader.float(
+            "general.sampling.penalty_repeat",
+            user_set.penalty_repeat,
+            &mut params.penalty_repeat,
+            ("a finite number above 0, its reciprocal finite too", &legal),
+        )?;
         reader.unsupported();
+        *self = params;
         Ok(reader.report)
     }
 
@@ -106,24 +123,25 @@ struct Reader<F> {
 }
 
 impl<'a, F: Fn(&str) -> Option<MetaValue<'a>>> Reader<F> {
-    fn int(&mut self, key: &'static str, user_set: bool, into: &mut i32) {
+    /// Numbers below `lowest` mean the same as it.
+    fn int(&mut self, key: &'static str, user_set: bool, into: &mut i32, lowest: i32) {
         if let Some(number) = (self.lookup)(key).and_then(to_i32).filter(|_| !user_set) {
-            *into = number;
+            *into = number.max(lowest);
             self.report.applied.push(key);
         }
     }
 
-    /// `legal` maps what may stand in a file to a legal parameter.
+    /// `allowed` says in words what may stand in a file, and maps it to a legal parameter.
     fn float(
         &mut self,
         key: &'static str,
         user_set: bool,
         into: &mut f32,
-        legal: impl Fn(f32) -> Option<f32>,
+        allowed: (&'static str, &dyn Fn(f32) -> Option<f32>),
     ) -> Result<(), ParamsError> {
         if let Some(found) = (self.lookup)(key).and_then(to_f32).filter(|_| !user_set) {
-            let number = legal(found);
-            require(key, found, "a number that the parameter allows", number.is_some())?;
+            let number = (allowed.1)(found);
+            require(key, found, allowed.0, number.is_some())?;
             *into = number.unwrap_or(*into);
             self.report.applied.push(key);
         }
@@ -271,6 +289,18 @@ mod tests {
         assert_eq!(apply_one("min_p", MetaValue::Float(-7.0)).min_p, 0.0, "off");
         assert_eq!(apply_one("top_k", MetaValue::Int(-100)).top_k, -1, "off");
         assert_eq!(apply_one("penalty_last_n", MetaValue::Int(-1)).penalty_last_n, 0, "off");
+    }
+
+    #[test]
+    fn the_users_mistakes_stay_mistakes() {
+        let mut params = Params { top_k: i32::MIN, penalty_last_n: -5, ..Params::default() };
+        let before = params.clone();
+        let user_set = UserSet { top_k: true, penalty_last_n: true, ..UserSet::default() };
+        params.apply_metadata(user_set, |_| Some(MetaValue::Int(-1))).unwrap_err();
+        assert_eq!(params, before, "an error (a negative repeat penalty) changes nothing");
+        let top_k = |key: &str| key.ends_with("top_k").then_some(MetaValue::Int(-1));
+        params.apply_metadata(user_set, top_k).unwrap();
+        assert_eq!(params, before, "left for `validate` to refuse");
     }
 
     #[test]

@@ -19,23 +19,30 @@ impl TopP {
     }
 
     pub(crate) fn apply(&self, candidates: &mut Candidates) {
-        /// The nucleus is mostly small: as many as this are sorted before all are.
-        const FIRST_GUESS: usize = 256;
         // The softmax sums in the order found, before any sorting.
         candidates.softmax();
-        if !candidates.is_sorted() && candidates.len() > FIRST_GUESS {
-            candidates.sort_front(FIRST_GUESS);
-            let front = candidates.list().get(..FIRST_GUESS).unwrap_or_default();
-            if let Some(n) = self.nucleus(front) {
-                candidates.truncate(n);
-                candidates.set_sorted(true);
-                return;
+        let n = if candidates.is_sorted() {
+            self.nucleus(candidates.list())
+        } else {
+            self.sort_nucleus(candidates)
+        };
+        candidates.truncate(n.unwrap_or(usize::MAX));
+        candidates.set_sorted(true);
+    }
+
+    /// As [`Self::nucleus`] of the candidates in descending order, sorting no more of them than
+    /// needed.
+    fn sort_nucleus(&self, candidates: &mut Candidates) -> Option<usize> {
+        let mut done = 0;
+        let mut next = 256;
+        while next < candidates.len() {
+            if let Some(n) = self.nucleus(candidates.sort_front(done, next)) {
+                return Some(n);
             }
+            done = next;
+            next = next.saturating_mul(8);
         }
-        candidates.sort();
-        if let Some(n) = self.nucleus(candidates.list()) {
-            candidates.truncate(n);
-        }
+        self.nucleus(candidates.sort_front(done, candidates.len()))
     }
 
     /// How many of these, which are in descending order, reach the mass; `None` if all do not.

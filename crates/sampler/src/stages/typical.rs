@@ -9,15 +9,18 @@ use crate::{Candidates, Params, math};
 pub(crate) struct Typical {
     p: f32,
     min_keep: usize,
-    /// (distance from the entropy, candidate): kept between samples for its memory.
-    scored: Vec<(f32, Candidate)>,
+    /// For each candidate, the bits of its distance from the entropy, then its place: one number,
+    /// which sorts fastest. Kept between samples for its memory, as is `kept`.
+    scored: Vec<u64>,
+    /// The candidates kept, nearest to the entropy first.
+    kept: Vec<Candidate>,
 }
 
 impl Typical {
     /// `None` if the parameters turn it off.
     pub(crate) fn new(params: &Params) -> Option<Self> {
         let Params { typical_p: p, min_keep, .. } = *params;
-        (p < 1.0).then_some(Self { p, min_keep, scored: Vec::new() })
+        (p < 1.0).then_some(Self { p, min_keep, scored: Vec::new(), kept: Vec::new() })
     }
 
     pub(crate) fn apply(&mut self, candidates: &mut Candidates) {
@@ -33,25 +36,31 @@ impl Typical {
         });
         let score =
             |p: f32| if possible(&p) { (-math::ln(p) - entropy).abs() } else { f32::INFINITY };
+        // Distances are not negative, so their bits sort as they do; equal ones stay in descending
+        // order of logits.
+        let bits = |score: f32| u64::from(score.to_bits()) << 32;
         self.scored.clear();
-        self.scored.extend(items.iter().map(|c| (score(c.p), *c)));
-        // Equal scores stay in descending order of logits, equal logits in ascending order of ids.
-        self.scored.sort_unstable_by(|(a, x), (b, y)| {
-            a.total_cmp(b).then(y.logit.total_cmp(&x.logit)).then(x.id.cmp(&y.id))
-        });
-        let n = self.mass().unwrap_or(self.scored.len());
+        self.scored.extend((0..).zip(&*items).map(|(at, c)| bits(score(c.p)) | at));
+        self.scored.sort_unstable();
+        self.keep_mass(items);
         items.clear();
-        items.extend(self.scored.iter().take(n).map(|(_, c)| *c));
+        items.extend_from_slice(&self.kept);
         candidates.set_sorted(false);
     }
 
-    /// How many of the scored candidates exceed the mass; `None` if all do not.
-    fn mass(&self) -> Option<usize> {
+    /// Copies candidates in the order of their scores until they exceed the mass.
+    fn keep_mass(&mut self, items: &[Candidate]) {
+        self.kept.clear();
         let mut sum = 0.0_f32;
-        (1..).zip(&self.scored).find_map(|(n, (_, candidate))| {
-            sum += candidate.p;
-            (sum > self.p && n >= self.min_keep).then_some(n)
-        })
+        for place in self.scored.iter().map(|scored| (scored & 0xffff_ffff) as u32) {
+            if let Some(candidate) = items.get(place as usize) {
+                self.kept.push(*candidate);
+                sum += candidate.p;
+            }
+            if sum > self.p && self.kept.len() >= self.min_keep {
+                break;
+            }
+        }
     }
 }
 
