@@ -1,7 +1,7 @@
 //! Packed weights, matmul, attention, norms and rope for CPUs.
 //!
 //! Numbers in, numbers out: operations take slices whose shapes they assert (documented under `# Panics`),
-//! never allocate by what a file says and never fail; only building things ([`Team`], [`Matrix`], [`KvCache`],
+//! do not fail; only building things ([`Team`], [`Matrix`], [`KvCache`],
 //! [`RopeTable`]) returns errors. Parallelism lives inside the operations, through a [`Team`].
 //!
 //! # The same bits, always
@@ -12,15 +12,24 @@
 
 mod acts;
 mod attention;
+mod buffer;
 mod error;
+mod format;
 mod isa;
 mod kv_cache;
 mod linear;
+pub mod math;
 mod matrix;
 mod norm;
 pub mod reference;
 mod rope;
+mod scalar;
 mod team;
+#[cfg(test)]
+mod testing;
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use acts::{ActForm, ActForms, Acts};
 pub use attention::{Attention, attention};
@@ -31,6 +40,6 @@ pub use isa::Isa;
 pub use kv_cache::{KvCache, KvShape};
 pub use linear::{Linear, linears};
 pub use matrix::Matrix;
-pub use norm::{add, rms_norm, rms_norm_in_place, swiglu};
+pub use norm::{add, geglu, rms_norm, rms_norm_in_place, swiglu};
 pub use rope::{RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, rope};
 pub use team::Team;

@@ -1,6 +1,32 @@
 //! Matrices times activations.
+//!
+//! # The definition
+//! For weights in blocks of integer codes, and activations in blocks of the same columns, output element `r` is
+//!
+//! ```text
+//! acc = 0
+//! for each block, ascending:
+//!     isum = sum of code * activation code * group scale           exact, in integers
+//!     acc  = fma(f32(isum) * d[r], d_a, acc)
+//!     if there are minimums m:    acc = fma(m[r], s_a, acc)                         (Q4_1, Q5_1)
+//!     if there are integer ones:  acc = fma(-(f32(imin) * dmin[r]), d_a, acc)       (Q2_K, Q4_K, Q5_K)
+//!         imin = sum of minimum * sum of the group's activation codes
+//! ```
+//!
+//! and for floating-point weights `acc = fma(w, x, acc)`, column by column. All instruction sets and all batch sizes
+//! compute just this.
 
-use crate::{Acts, Isa, Matrix, Team};
+use crate::acts::{Codes, Floats};
+use crate::format::{ROWS, with_format};
+use crate::team::{BlockMut, Columns, Schedule};
+use crate::{Acts, Isa, Matrix, Team, scalar};
+use std::ops::Range;
+
+/// Tokens that are multiplied with a group of rows before the next group is begun: their activations stay in the
+/// second-level cache, their sums in the first.
+const SWEEP: usize = 256;
+/// From this many tokens on, threads take groups of rows as they come.
+const DYNAMIC_FROM: usize = 16;
 
 /// One product: `out = w * x (+ bias)`, or added to `out`.
 #[derive(Debug)]
@@ -15,10 +41,110 @@ pub struct Linear<'a> {
     pub add: bool,
 }
 
+/// Sums of 16 rows, one entry per token.
+pub(crate) type Sums = [f32; ROWS];
+
+/// Multiplies a group of 16 rows with some tokens (a range that begins at a tile) in blocks of codes.
+pub(crate) type QuantKernel =
+    fn(group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
+/// The same for floating-point weights.
+pub(crate) type FloatKernel =
+    fn(group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
+
+/// A matrix with its kernel and its activations.
+enum Kernel<'a> {
+    Quant(QuantKernel, &'a Codes),
+    Float(FloatKernel, &'a Floats),
+}
+
+/// What a thread needs of a [`Linear`].
+struct Product<'a> {
+    w: &'a Matrix,
+    kernel: Kernel<'a>,
+    bias: Option<&'a [f32]>,
+    add: bool,
+}
+
 /// Several products of the same activations in one parallel region.
 /// # Panics
 /// On shapes that do not match; if `acts` was not prepared in the form that a matrix needs.
 pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) {
-    let _ = (isa, team, acts, products);
-    unimplemented!()
+    let n_tokens = acts.n_tokens();
+    let mut inputs = Vec::with_capacity(products.len());
+    let mut outputs = Vec::with_capacity(products.len());
+    for product in products {
+        check(acts, product);
+        let Linear { w, bias, out, add } = product;
+        inputs.push(Product { w, kernel: Kernel::of(isa, w, acts), bias: *bias, add: *add });
+        outputs.push(Columns {
+            data: out,
+            n_cols: w.n_rows(),
+            unit: ROWS,
+            unit_cost: w.group_bytes(),
+        });
+    }
+    if n_tokens == 0 {
+        return;
+    }
+    let schedule = if n_tokens < DYNAMIC_FROM { Schedule::Static } else { Schedule::Dynamic };
+    team.for_columns(&mut outputs, schedule, &|i, rows, out| inputs[i].compute(rows, out));
 }
+
+fn check(acts: &Acts, product: &Linear<'_>) {
+    let Linear { w, bias, out, .. } = product;
+    assert_eq!(w.n_cols(), acts.n_cols(), "columns of the matrix and of the activations");
+    assert_eq!(out.len(), acts.n_tokens() * w.n_rows(), "output of [n_tokens, n_rows]");
+    assert!(bias.is_none_or(|bias| bias.len() == w.n_rows()), "bias of [n_rows]");
+    let form = w.act_form();
+    assert!(acts.has(form), "activations were not prepared as {form:?}");
+}
+
+impl<'a> Kernel<'a> {
+    fn of(isa: Isa, w: &Matrix, acts: &'a Acts) -> Self {
+        let form = w.act_form();
+        let _ = isa;
+        with_format!(w.ty(),
+            F => Kernel::Quant(scalar::linear::quant::<F>, acts.codes(<F as crate::format::Format>::K)),
+            W => Kernel::Float(scalar::linear::float::<W>, acts.floats(form)))
+        .unwrap_or_else(|| unreachable!("a matrix has a supported type"))
+    }
+
+    fn run(&self, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
+        match self {
+            Kernel::Quant(kernel, acts) => kernel(group, acts, tokens, sums),
+            Kernel::Float(kernel, acts) => kernel(group, acts, tokens, sums),
+        }
+    }
+}
+
+impl Product<'_> {
+    /// Computes the output columns `rows`, which begin at a group.
+    fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        let mut sums = [[0.0; ROWS]; SWEEP];
+        let n_tokens = out.n_rows();
+        for first in (0..n_tokens).step_by(SWEEP) {
+            let tokens = first..n_tokens.min(first + SWEEP);
+            let sums = &mut sums[..tokens.len()];
+            for start in rows.clone().step_by(ROWS) {
+                sums.fill([0.0; ROWS]);
+                self.kernel.run(self.w.group(start / ROWS), tokens.clone(), sums);
+                let group = start..rows.end.min(start + ROWS);
+                let columns = start - rows.start..group.end - rows.start;
+                let bias = self.bias.map(|bias| &bias[group]);
+                for (token, sums) in tokens.clone().zip(&*sums) {
+                    self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, sums: &Sums, bias: Option<&[f32]>, out: &mut [f32]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let sum = bias.map_or(sums[i], |bias| sums[i] + bias[i]);
+            *out = if self.add { *out + sum } else { sum };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,35 +1,94 @@
 //! Row-wise and element-wise operations.
+//!
+//! A sum of squares is taken in 16 lanes, element `i` in lane `i % 16`, each lane ascending by fused multiply-adds;
+//! the lanes are then added in halves (8 and 8, 4 and 4, ...). Everything else is per element.
 
-use crate::{Isa, Team};
+use crate::{Isa, Team, scalar};
+
+/// Elements that a thread should have at least: below, waking the others costs more than it gains.
+const GRAIN: usize = 16 * 1024;
+
+/// Calls the AVX2 or the scalar form of an operation.
+macro_rules! dispatch {
+    ($isa:expr, $name:ident($($arg:expr),*)) => {
+        match $isa {
+            Isa::Scalar => scalar::elementwise::$name($($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => crate::x86_64::elementwise::$name(token, $($arg),*),
+        }
+    };
+}
 
 /// `out = x / sqrt(mean(x^2) + eps) * weight` for each row of `x`, `[n_rows, weight.len()]`.
 /// # Panics
 /// On shapes that do not match.
 pub fn rms_norm(isa: Isa, team: &Team, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let _ = (isa, team, x, weight, eps, out);
-    unimplemented!()
+    assert_eq!(x.len(), out.len(), "rms_norm: input and output");
+    for_rows(team, weight.len(), out, &|first, rows| {
+        let x = &x[first..first + rows.len()];
+        dispatch!(isa, rms_norm(x, weight, eps, rows));
+    });
 }
 
 /// [`rms_norm`] in place: for the norms of single heads.
 /// # Panics
 /// If `x` is no whole number of rows.
 pub fn rms_norm_in_place(isa: Isa, team: &Team, x: &mut [f32], weight: &[f32], eps: f32) {
-    let _ = (isa, team, x, weight, eps);
-    unimplemented!()
+    for_rows(team, weight.len(), x, &|_, rows| {
+        dispatch!(isa, rms_norm_in_place(rows, weight, eps));
+    });
 }
 
 /// `x += y`.
 /// # Panics
 /// On lengths that do not match.
 pub fn add(isa: Isa, team: &Team, x: &mut [f32], y: &[f32]) {
-    let _ = (isa, team, x, y);
-    unimplemented!()
+    assert_eq!(x.len(), y.len(), "add: both operands");
+    for_rows(team, 1, x, &|first, x| {
+        let y = &y[first..first + x.len()];
+        dispatch!(isa, add(x, y));
+    });
 }
 
 /// `out = silu(gate) * up`, `silu(x) = x / (1 + exp(-x))`.
 /// # Panics
 /// On lengths that do not match.
 pub fn swiglu(isa: Isa, team: &Team, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    let _ = (isa, team, gate, up, out);
-    unimplemented!()
+    assert_eq!((gate.len(), up.len()), (out.len(), out.len()), "swiglu: inputs and output");
+    for_rows(team, 1, out, &|first, out| {
+        let range = first..first + out.len();
+        let (gate, up) = (&gate[range.clone()], &up[range]);
+        dispatch!(isa, swiglu(gate, up, out));
+    });
 }
+
+/// `out = gelu(gate) * up`, `gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (gemma).
+/// # Panics
+/// On lengths that do not match.
+pub fn geglu(isa: Isa, team: &Team, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert_eq!((gate.len(), up.len()), (out.len(), out.len()), "geglu: inputs and output");
+    for_rows(team, 1, out, &|first, out| {
+        let range = first..first + out.len();
+        let (gate, up) = (&gate[range.clone()], &up[range]);
+        dispatch!(isa, geglu(gate, up, out));
+    });
+}
+
+/// Calls `f(first, part)` for parts of `data` that are whole rows and begin at element `first`.
+fn for_rows<F>(team: &Team, n_cols: usize, data: &mut [f32], f: &F)
+where
+    F: Fn(usize, &mut [f32]) + Sync,
+{
+    assert!(
+        data.len().is_multiple_of(n_cols.max(1)),
+        "{} is no whole number of rows of {n_cols}",
+        data.len()
+    );
+    let n_rows = data.len() / n_cols.max(1);
+    let rows_per_chunk = (GRAIN / n_cols.max(1)).max(n_rows.div_ceil(team.n_threads())).max(1);
+    let chunk = rows_per_chunk * n_cols.max(1);
+    team.for_chunks_mut(data, chunk, &|i, part| f(i * chunk, part));
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,8 @@ pub struct Team {
     n_threads: usize,
     /// Held during a job: callers take turns.
     turn: Mutex<()>,
+    /// Numbers for the duration of an operation.
+    scratch: Mutex<Vec<f32>>,
     /// `None` with one thread.
     pool: Option<rayon::ThreadPool>,
     workers: Vec<JoinHandle<()>>,
@@ -112,8 +114,8 @@ impl Team {
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let mut team =
-            Self { shared, n_threads, turn: Mutex::new(()), pool: None, workers: Vec::new() };
+        let (turn, scratch) = (Mutex::new(()), Mutex::new(Vec::new()));
+        let mut team = Self { shared, n_threads, turn, scratch, pool: None, workers: Vec::new() };
         if n_threads > 1 {
             team.start_workers()?;
         }
@@ -171,6 +173,15 @@ impl Team {
         if let Some(payload) = theirs {
             resume_unwind(payload);
         }
+    }
+
+    /// Calls `f` with `n` numbers of unknown value, whose memory is kept for the next call.
+    pub(crate) fn with_scratch<R>(&self, n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+        let mut scratch = lock(&self.scratch);
+        if scratch.len() < n {
+            scratch.resize(n, 0.0);
+        }
+        f(&mut scratch[..n])
     }
 
     /// The part of `0..n` that belongs to `tid` when `n` is dealt out contiguously in units of `grain`.

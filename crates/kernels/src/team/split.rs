@@ -27,15 +27,15 @@ pub(crate) struct Columns<'a> {
     pub(crate) unit_cost: usize,
 }
 
-/// A buffer `[n_rows, n_cols]` cut into tiles of `tile_rows x tile_cols`.
+/// A buffer `[n_rows, n_cols]` cut into tiles.
 #[derive(Debug)]
 pub(crate) struct Grid<'a> {
     /// The values, `n_rows * n_cols` of them.
     pub(crate) data: &'a mut [f32],
     /// Columns.
     pub(crate) n_cols: usize,
-    /// Rows of a tile; the last ones may have fewer.
-    pub(crate) tile_rows: usize,
+    /// The rows of each row of tiles: ranges that follow each other from 0 to the last row.
+    pub(crate) rows: &'a [Range<usize>],
     /// Columns of a tile; the last ones may have fewer.
     pub(crate) tile_cols: usize,
 }
@@ -192,27 +192,30 @@ impl Team {
     /// Cuts a buffer into tiles and calls `f(tile_row, tile_col, rectangle)` for each, the last row of tiles first.
     ///
     /// # Panics
-    /// If the buffer is no whole number of rows.
+    /// If the buffer is no whole number of rows or the tiles do not cover it exactly.
     pub(crate) fn for_grid<F>(&self, grid: &mut Grid<'_>, f: &F)
     where
         F: Fn(usize, usize, &mut BlockMut<'_>) + Sync,
     {
-        let n_cols = grid.n_cols;
-        let (tile_rows, tile_cols) = (grid.tile_rows.max(1), grid.tile_cols.max(1));
+        let (n_cols, rows, tile_cols) = (grid.n_cols, grid.rows, grid.tile_cols.max(1));
         let n_rows = whole_rows(grid.data.len(), n_cols);
-        let down = n_rows.div_ceil(tile_rows);
-        let across = n_cols.div_ceil(tile_cols);
+        let end = rows.iter().fold(0, |end, rows| {
+            assert!(rows.start == end && rows.end > end, "tiles {rows:?} after row {end}");
+            rows.end
+        });
+        assert_eq!(end, n_rows, "tiles up to the last row");
+        let (down, across) = (rows.len(), n_cols.div_ceil(tile_cols));
         let base = Shared(grid.data.as_mut_ptr());
         let call = |tile: usize| {
             let (i, j) = (down - 1 - tile / across, tile % across);
-            // SAFETY: tile (i, j) starts inside the buffer; tiles are disjoint and each is handed out once while the
-            // buffer is mutably borrowed.
+            // SAFETY: tile (i, j) starts inside the buffer; tiles are disjoint (checked above) and each is handed out
+            // once while the buffer is mutably borrowed.
             #[expect(unsafe_code, reason = "see the SAFETY note")]
-            let start = unsafe { base.get().add(i * tile_rows * n_cols + j * tile_cols) };
+            let start = unsafe { base.get().add(rows[i].start * n_cols + j * tile_cols) };
             let mut block = BlockMut {
                 start,
                 stride: n_cols,
-                n_rows: tile_rows.min(n_rows - i * tile_rows),
+                n_rows: rows[i].len(),
                 n_cols: tile_cols.min(n_cols - j * tile_cols),
                 _borrow: PhantomData,
             };

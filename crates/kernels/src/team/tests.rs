@@ -1,4 +1,5 @@
 use super::{Columns, Grid, Schedule, Team};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -216,15 +217,21 @@ fn columns_are_cut_into_disjoint_rectangles() {
 fn a_grid_is_cut_into_disjoint_tiles() {
     for n_threads in SIZES {
         let team = Team::new(n_threads).unwrap();
-        for (n_rows, n_cols, tile_rows, tile_cols) in
-            [(0, 4, 1, 1), (1, 1, 4, 4), (7, 9, 2, 4), (8, 8, 3, 8), (5, 6, 1, 1)]
-        {
-            let mut data = vec![0.0_f32; n_rows * n_cols];
-            let mut grid = Grid { data: &mut data, n_cols, tile_rows, tile_cols };
+        for (cuts, n_cols, tile_cols) in [
+            (&[0][..], 4, 1),
+            (&[0, 1], 1, 4),
+            (&[0, 2, 3, 7], 9, 4),
+            (&[0, 3, 6, 8], 8, 8),
+            (&[0, 1, 2, 3, 4, 5], 6, 1),
+        ] {
+            let rows: Vec<Range<usize>> = cuts.windows(2).map(|cut| cut[0]..cut[1]).collect();
+            let mut data = vec![0.0_f32; cuts[cuts.len() - 1] * n_cols];
+            let mut grid = Grid { data: &mut data, n_cols, rows: &rows, tile_cols };
             team.for_grid(&mut grid, &|i, j, block| {
+                assert_eq!(block.n_rows(), rows[i].len());
                 for r in 0..block.n_rows() {
                     for (c, x) in block.row(r).iter_mut().enumerate() {
-                        *x += (1 + (i * tile_rows + r) * n_cols + j * tile_cols + c) as f32;
+                        *x += (1 + (rows[i].start + r) * n_cols + j * tile_cols + c) as f32;
                     }
                 }
             });
@@ -232,5 +239,20 @@ fn a_grid_is_cut_into_disjoint_tiles() {
                 assert_eq!(x, (i + 1) as f32, "written once, in its own place");
             }
         }
+    }
+}
+
+#[test]
+fn overlapping_or_missing_tiles_are_refused() {
+    let team = Team::new(2).unwrap();
+    for rows in [&[0..2, 1..4][..], &[0..2, 3..4], &[0..2], &[0..5], &[1..4], &[0..0, 0..4]] {
+        let mut data = [0.0; 8];
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            team.for_grid(
+                &mut Grid { data: &mut data, n_cols: 2, rows, tile_cols: 1 },
+                &|_, _, _| (),
+            );
+        }));
+        assert!(result.is_err(), "{rows:?}");
     }
 }

@@ -1,0 +1,171 @@
+//! The queries that share a head of the cache, of a few consecutive tokens.
+
+use super::{Attention, BLOCK, CHUNK};
+use crate::team::BlockMut;
+use crate::{Isa, scalar};
+use std::ops::Range;
+
+/// Queries computed together. A query's partial result or state is a row `m, l, o[n_embd_head_v]`.
+pub(super) struct Tile<'a> {
+    isa: Isa,
+    layer: &'a Attention<'a>,
+    /// The head of the cache.
+    head: usize,
+    seq: usize,
+    /// Positions of the tokens.
+    positions: Range<usize>,
+    /// `[n_queries, n_embd_head_k]`: token by token, head by head.
+    q: Vec<f32>,
+    /// `[n_queries, CHUNK]`.
+    scores: Vec<f32>,
+}
+
+/// Elements of a row of state.
+pub(super) fn width(layer: &Attention<'_>) -> usize {
+    layer.cache.shape().n_embd_head_v + 2
+}
+
+impl<'a> Tile<'a> {
+    /// Takes the queries of `range` (a run of consecutive positions of one sequence) for head `head` of the cache.
+    pub(super) fn new(
+        isa: Isa,
+        layer: &'a Attention<'a>,
+        head: usize,
+        q: &[f32],
+        tokens: &[(usize, usize)],
+        range: &Range<usize>,
+    ) -> Self {
+        let dk = layer.cache.shape().n_embd_head_k;
+        let group = layer.group() * dk;
+        let (seq, pos) = tokens[range.start];
+        let rows = q.chunks_exact(layer.n_head * dk).skip(range.start).take(range.len());
+        let q: Vec<f32> = rows.flat_map(|row| &row[head * group..][..group]).copied().collect();
+        let scores = vec![0.0; q.len() / dk * CHUNK];
+        Self { isa, layer, head, seq, positions: pos..pos + range.len(), q, scores }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        width(self.layer)
+    }
+
+    fn n_queries(&self) -> usize {
+        self.scores.len() / CHUNK
+    }
+
+    /// The chunks that some query sees.
+    pub(super) fn chunks(&self) -> Range<usize> {
+        let first = self.layer.visible(self.positions.start).start;
+        first / CHUNK..(self.positions.end - 1) / CHUNK + 1
+    }
+
+    /// What query `i` sees of a chunk, relative to its start.
+    fn visible(&self, i: usize, chunk: usize) -> Range<usize> {
+        let seen = self.layer.visible(self.positions.start + i / self.layer.group());
+        let inside = |pos: usize| pos.saturating_sub(chunk * CHUNK).min(CHUNK);
+        inside(seen.start)..inside(seen.end)
+    }
+
+    /// The state before the first chunk.
+    pub(super) fn start(&self) -> Vec<f32> {
+        let mut state = vec![0.0; self.n_queries() * self.width()];
+        state.iter_mut().step_by(self.width()).for_each(|m| *m = f32::NEG_INFINITY);
+        state
+    }
+
+    /// Computes a chunk's partial results into `part`, `[n_queries, width]`. Rows of queries that see nothing of it are
+    /// left as they are.
+    pub(super) fn chunk(&mut self, chunk: usize, part: &mut [f32]) {
+        let shape = *self.layer.cache.shape();
+        let (dk, dv) = (shape.n_embd_head_k, shape.n_embd_head_v);
+        let seen: Vec<Range<usize>> =
+            (0..self.n_queries()).map(|i| self.visible(i, chunk)).collect();
+        let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return };
+        let blocks = first.start / BLOCK..last.end.div_ceil(BLOCK);
+        let start = chunk * CHUNK;
+        let keys = self.layer.cache.keys(self.layer.il, self.seq, self.head);
+        let keys = &keys[(start + blocks.start * BLOCK) * dk..(start + blocks.end * BLOCK) * dk];
+        self.scores(keys, dk, blocks.start * BLOCK);
+        let width = self.width();
+        for ((scores, seen), row) in
+            self.scores.chunks_exact_mut(CHUNK).zip(&seen).zip(part.chunks_exact_mut(width))
+        {
+            if !seen.is_empty() {
+                let (m, l) = soften(self.isa, scores, seen, self.layer);
+                (row[0], row[1]) = (m, l);
+            }
+        }
+        let values = self.layer.cache.values(self.layer.il, self.seq, self.head);
+        self.values(&values[start * dv..(start + last.end) * dv], dv, &seen, part);
+    }
+
+    /// Scores of all queries from position `at` of the chunk on.
+    fn scores(&mut self, keys: &[u16], dk: usize, at: usize) {
+        match self.isa {
+            Isa::Scalar => scalar::attention::scores(&self.q, keys, dk, at, &mut self.scores),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => scalar::attention::scores(&self.q, keys, dk, at, &mut self.scores),
+        }
+    }
+
+    /// Values weighted with the probabilities that are in the place of the scores.
+    fn values(&self, values: &[u16], dv: usize, seen: &[Range<usize>], part: &mut [f32]) {
+        match self.isa {
+            Isa::Scalar => scalar::attention::values(&self.scores, values, dv, seen, part),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => scalar::attention::values(&self.scores, values, dv, seen, part),
+        }
+    }
+
+    /// Merges a chunk's partial results into the state.
+    pub(super) fn merge(&self, chunk: usize, part: &[f32], state: &mut [f32]) {
+        let rows = state.chunks_exact_mut(self.width()).zip(part.chunks_exact(self.width()));
+        for (i, (state, part)) in rows.enumerate() {
+            if !self.visible(i, chunk).is_empty() {
+                match self.isa {
+                    Isa::Scalar => scalar::attention::merge(part, state),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2(token) => crate::x86_64::elementwise::merge(token, part, state),
+                }
+            }
+        }
+    }
+
+    /// Takes the sinks in, divides, and writes the tile's rectangle of the output.
+    pub(super) fn finish(&self, state: &mut [f32], width: usize, out: &mut BlockMut<'_>) {
+        let group = self.layer.group();
+        for (i, state) in state.chunks_exact_mut(width).enumerate() {
+            let head = i % group;
+            if let Some(sinks) = self.layer.sinks {
+                scalar::attention::merge_sink(sinks[self.head * group + head], state);
+            }
+            let dv = width - 2;
+            let out = &mut out.row(i / group)[head * dv..][..dv];
+            for (out, &o) in out.iter_mut().zip(&state[2..]) {
+                *out = o / state[1];
+            }
+        }
+    }
+}
+
+/// Turns a query's scores in `seen` into probabilities relative to their maximum (0 elsewhere in their blocks of
+/// 16); returns maximum and sum.
+fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'_>) -> (f32, f32) {
+    let mut result = (0.0, 0.0);
+    match isa {
+        Isa::Scalar => {
+            scalar::attention::soften(scores, seen, layer.scale, layer.softcap, &mut result)
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => {
+            crate::x86_64::elementwise::soften(
+                token,
+                scores,
+                seen,
+                layer.scale,
+                layer.softcap,
+                &mut result,
+            );
+        }
+    }
+    result
+}

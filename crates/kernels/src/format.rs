@@ -1,0 +1,213 @@
+//! The packed layouts: how 16 rows of a matrix lie together so that SIMD lanes are rows.
+//!
+//! # Codes
+//! A *quad line* is 64 bytes: 16 rows of 4 consecutive columns, one row a 32-bit lane. A dot-product instruction
+//! multiplies it with 4 activations repeated in all lanes, and no sum ever crosses lanes. Codes of fewer than 8
+//! bits lie in planes that unpack into quad lines by shifts and masks; a *chunk*, 32 columns of 16 rows, is
+//!
+//! ```text
+//! bits 3..0   4 lines; line g: quad 2 g in the low nibbles, quad 2 g + 1 in the high ones    (4, 5, 6 bits)
+//! 2 bits      2 lines; line g: quad 4 g + j in bits 2 j, 2 j + 1                  (low bits of 2, 3; high of 6)
+//! 1 bit       1 line: quad j in bit j                                             (high bit of 3, 5)
+//! 8 bits      8 lines: the quads                                                  (8 bits, signed)
+//! ```
+//!
+//! in this order, so a chunk of b-bit codes has 64 b bytes, as many as in the file.
+//!
+//! # Blocks
+//! A block of 32 or 256 columns is a header of scales followed by its chunks; a group of 16 rows is its blocks in
+//! ascending order, one sequential stream; groups follow each other. Headers, each element for 16 rows:
+//!
+//! ```text
+//! Plain         d f16                                                        Q4_0 Q5_0 Q8_0
+//! PlainMin      d f16, m f16                                                 Q4_1 Q5_1
+//! Signed8       d f16, 16 x scale i8                                         Q3_K Q6_K
+//! Nibbles       d f16, dmin f16, 16 x (scale | min << 4)                     Q2_K
+//! SixBits       d f16, dmin f16, 8 x (scale & 15 | (min & 15) << 4),
+//!               4 x (scale >> 4 | min >> 4 << 2 of sub-block 2 j, << 4 of 2 j + 1)    Q4_K Q5_K
+//! ```
+//!
+//! F32, F16 and BF16 have neither: column after column, 16 rows each.
+//!
+//! A new type of at most 8 bits needs an entry in the table below, and a header kind if its scales are of a new
+//! sort; the kernels are generic over [`Format`].
+
+#![expect(non_camel_case_types, reason = "ggml's spelling of its types")]
+
+mod codes;
+mod header;
+
+pub(crate) use codes::{chunk_bytes, pack_chunk, unpack_chunk};
+pub(crate) use header::{Header, HeaderKind};
+
+use dequant::{
+    BlockBF16, BlockF16, BlockF32, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K,
+    BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
+};
+
+/// Rows that lie together.
+pub(crate) const ROWS: usize = 16;
+/// Columns of a chunk.
+pub(crate) const CHUNK: usize = 32;
+/// 16 rows of 4 columns.
+pub(crate) type Quad = [u8; 64];
+
+/// What is packed of one row's block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    /// Codes as stored: unsigned with the format's bias added, or the bits of signed bytes.
+    pub(crate) codes: [u8; 256],
+    /// Scale, F16.
+    pub(crate) d: [u8; 2],
+    /// Minimum (or its scale), F16.
+    pub(crate) m: [u8; 2],
+    /// Integer scales of the sub-blocks.
+    pub(crate) scales: [i8; 16],
+    /// Integer minimums of the sub-blocks.
+    pub(crate) mins: [u8; 16],
+}
+
+impl Parts {
+    /// Zero everywhere.
+    pub(crate) const ZERO: Self =
+        Self { codes: [0; 256], d: [0; 2], m: [0; 2], scales: [0; 16], mins: [0; 16] };
+}
+
+/// A type with integer codes.
+pub(crate) trait Format: Copy + Send + Sync + 'static {
+    /// The file's block.
+    type Block: dequant::Block;
+    /// Bits of a code. 8 bits are signed.
+    const BITS: usize;
+    /// To be subtracted from a stored code.
+    const BIAS: i32;
+    /// Columns with one integer scale (the block's columns if there are none).
+    const GROUP: usize;
+    /// Scales in front of the codes.
+    const HEADER: HeaderKind;
+
+    /// Columns of a block.
+    const K: usize = <Self::Block as dequant::Block>::N_ELEMS;
+    /// Chunks of a block.
+    const CHUNKS: usize = Self::K / CHUNK;
+    /// Bytes of 16 rows of a block.
+    const BYTES: usize = Self::HEADER.n_bytes() + Self::CHUNKS * chunk_bytes(Self::BITS);
+
+    /// Takes a file's block apart.
+    fn parts(block: &Self::Block) -> Parts;
+}
+
+/// A type whose elements are floating-point numbers.
+pub(crate) trait Float: Copy + Send + Sync + 'static {
+    /// The file's block: one element.
+    type Block: dequant::Block;
+    /// Bytes of an element.
+    const BYTES: usize = size_of::<Self::Block>();
+    /// The value.
+    fn value(bytes: &[u8]) -> f32;
+}
+
+/// The code that a stored one stands for.
+#[inline]
+pub(crate) fn code<F: Format>(stored: u8) -> i32 {
+    if F::BITS == 8 { i32::from(stored.cast_signed()) } else { i32::from(stored) - F::BIAS }
+}
+
+/// Widens codes to the length of [`Parts::codes`].
+fn widen<const N: usize>(codes: [u8; N]) -> [u8; 256] {
+    let mut wide = [0; 256];
+    wide[..N].copy_from_slice(&codes);
+    wide
+}
+
+/// Stored form of signed codes: `bias` added.
+fn biased<const N: usize>(codes: [i8; N], bias: i8) -> [u8; 256] {
+    widen(codes.map(|q| q.wrapping_add(bias).cast_unsigned()))
+}
+
+/// Sub-block scales widened to the length of [`Parts::scales`].
+fn sixteen<T: Copy + Default, const N: usize>(values: [T; N]) -> [T; 16] {
+    std::array::from_fn(|j| values.get(j).copied().unwrap_or_default())
+}
+
+macro_rules! formats {
+    ($($name:ident: $block:ident, $bits:literal bits - $bias:literal, by $group:literal, $header:ident,
+       |$b:ident| $parts:expr;)*) => {$(
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name;
+        impl Format for $name {
+            type Block = $block;
+            const BITS: usize = $bits;
+            const BIAS: i32 = $bias;
+            const GROUP: usize = $group;
+            const HEADER: HeaderKind = HeaderKind::$header;
+            fn parts($b: &$block) -> Parts {
+                $parts
+            }
+        }
+    )*};
+}
+
+formats! {
+    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| Parts { codes: biased(b.codes(), 8), d: b.d, ..Parts::ZERO };
+    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| Parts { codes: widen(b.codes()), d: b.d, m: b.m, ..Parts::ZERO };
+    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| Parts { codes: biased(b.codes(), 16), d: b.d, ..Parts::ZERO };
+    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| Parts { codes: widen(b.codes()), d: b.d, m: b.m, ..Parts::ZERO };
+    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| Parts { codes: biased(b.qs, 0), d: b.d, ..Parts::ZERO };
+    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles, |b| {
+        let (scales, mins) = b.scales_mins();
+        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: scales.map(u8::cast_signed), mins }
+    };
+    Q3_K: BlockQ3_K, 3 bits - 4, by 16, Signed8, |b| {
+        Parts { codes: biased(b.codes(), 4), d: b.d, scales: b.scales(), ..Parts::ZERO }
+    };
+    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits, |b| {
+        let (scales, mins) = b.scales_mins();
+        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: sixteen(scales.map(u8::cast_signed)), mins: sixteen(mins) }
+    };
+    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits, |b| {
+        let (scales, mins) = b.scales_mins();
+        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: sixteen(scales.map(u8::cast_signed)), mins: sixteen(mins) }
+    };
+    Q6_K: BlockQ6_K, 6 bits - 32, by 16, Signed8, |b| {
+        Parts { codes: biased(b.codes(), 32), d: b.d, scales: b.scales, ..Parts::ZERO }
+    };
+}
+
+macro_rules! floats {
+    ($($name:ident: $block:ident, |$b:ident| $value:expr;)*) => {$(
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name;
+        impl Float for $name {
+            type Block = $block;
+            #[inline]
+            fn value(bytes: &[u8]) -> f32 {
+                let $b = bytes;
+                $value
+            }
+        }
+    )*};
+}
+
+floats! {
+    F32: BlockF32, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    F16: BlockF16, |b| dequant::f16_to_f32([b[0], b[1]]);
+    BF16: BlockBF16, |b| dequant::bf16_to_f32([b[0], b[1]]);
+}
+
+/// Runs `$quant` with `$F` naming the [`Format`] of `$ty`, or `$float` with `$W` naming its [`Float`], as `Some`;
+/// `None` for any other type. The one table of the types that matrices may have.
+macro_rules! with_format {
+    ($ty:expr, $F:ident => $quant:expr, $W:ident => $float:expr) => {
+        $crate::format::with_format!(@match $ty, $F => $quant, $W => $float,
+            [Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K], [F32 F16 BF16])
+    };
+    (@match $ty:expr, $F:ident => $quant:expr, $W:ident => $float:expr, [$($q:ident)*], [$($f:ident)*]) => {
+        match $ty {
+            $(dequant::GgmlType::$q => { type $F = $crate::format::$q; Some($quant) })*
+            $(dequant::GgmlType::$f => { type $W = $crate::format::$f; Some($float) })*
+            _ => None,
+        }
+    };
+}
+pub(crate) use with_format;

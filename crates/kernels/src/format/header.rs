@@ -1,0 +1,209 @@
+//! The scales in front of a block. See the parent module for the layouts.
+
+use super::{Parts, ROWS};
+use dequant::f16_to_f32;
+
+/// A sort of header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderKind {
+    /// Scale.
+    Plain,
+    /// Scale and minimum.
+    PlainMin,
+    /// Scale of 16 signed 8-bit scales.
+    Signed8,
+    /// Scales of 16 scales and minimums of 4 bits.
+    Nibbles,
+    /// Scales of 8 scales and minimums of 6 bits.
+    SixBits,
+}
+
+impl HeaderKind {
+    /// Bytes for 16 rows.
+    pub(crate) const fn n_bytes(self) -> usize {
+        match self {
+            Self::Plain => 32,
+            Self::PlainMin => 64,
+            Self::Signed8 => 32 + 256,
+            Self::Nibbles => 64 + 256,
+            Self::SixBits => 64 + 128 + 64,
+        }
+    }
+
+    /// Whether there are integer scales (else the scale is 1).
+    pub(crate) const fn has_scales(self) -> bool {
+        matches!(self, Self::Signed8 | Self::Nibbles | Self::SixBits)
+    }
+
+    /// Whether there are floating-point minimums.
+    pub(crate) const fn has_m(self) -> bool {
+        matches!(self, Self::PlainMin)
+    }
+
+    /// Whether there are integer minimums.
+    pub(crate) const fn has_mins(self) -> bool {
+        matches!(self, Self::Nibbles | Self::SixBits)
+    }
+}
+
+/// A header unpacked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Header {
+    /// Scales.
+    pub(crate) d: [f32; ROWS],
+    /// Minimums or their scales; 0 if there are none.
+    pub(crate) m: [f32; ROWS],
+    /// Integer scales by sub-block and row; 1 if there are none.
+    pub(crate) scales: [[i8; ROWS]; 16],
+    /// Integer minimums by sub-block and row; 0 if there are none.
+    pub(crate) mins: [[u8; ROWS]; 16],
+}
+
+impl Header {
+    /// Zero everywhere.
+    pub(crate) const ZERO: Self =
+        Self { d: [0.0; ROWS], m: [0.0; ROWS], scales: [[0; ROWS]; 16], mins: [[0; ROWS]; 16] };
+
+    /// Packs 16 rows' scales into `out`.
+    pub(crate) fn pack(kind: HeaderKind, rows: &[Parts; ROWS], out: &mut [u8]) {
+        let (d, rest) = out.split_at_mut(2 * ROWS);
+        for (to, row) in d.as_chunks_mut().0.iter_mut().zip(rows) {
+            *to = row.d;
+        }
+        match kind {
+            HeaderKind::Plain => {}
+            HeaderKind::Signed8 => {
+                for (j, line) in rest.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                    *line = std::array::from_fn(|r| rows[r].scales[j].cast_unsigned());
+                }
+            }
+            HeaderKind::PlainMin => pack_m(rows, rest),
+            HeaderKind::Nibbles => {
+                let (m, rest) = rest.split_at_mut(2 * ROWS);
+                pack_m(rows, m);
+                for (j, line) in rest.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                    *line = std::array::from_fn(|r| {
+                        rows[r].scales[j].cast_unsigned() | rows[r].mins[j] << 4
+                    });
+                }
+            }
+            HeaderKind::SixBits => {
+                let (m, rest) = rest.split_at_mut(2 * ROWS);
+                pack_m(rows, m);
+                pack_six_bits(rows, rest);
+            }
+        }
+    }
+
+    /// Unpacks a header.
+    pub(crate) fn unpack(kind: HeaderKind, bytes: &[u8]) -> Self {
+        let (d, rest) = bytes.split_at(2 * ROWS);
+        let mut header =
+            Self { d: halves(d), m: [0.0; ROWS], scales: [[1; ROWS]; 16], mins: [[0; ROWS]; 16] };
+        match kind {
+            HeaderKind::Plain => {}
+            HeaderKind::PlainMin => header.m = halves(rest),
+            HeaderKind::Signed8 => {
+                for (to, line) in header.scales.iter_mut().zip(rest.as_chunks::<ROWS>().0) {
+                    *to = line.map(u8::cast_signed);
+                }
+            }
+            HeaderKind::Nibbles => {
+                header.m = halves(rest);
+                for (j, line) in rest[2 * ROWS..].as_chunks::<ROWS>().0.iter().enumerate() {
+                    header.scales[j] = line.map(|b| (b & 15).cast_signed());
+                    header.mins[j] = line.map(|b| b >> 4);
+                }
+            }
+            HeaderKind::SixBits => {
+                header.m = halves(rest);
+                header.unpack_six_bits(&rest[2 * ROWS..]);
+            }
+        }
+        header
+    }
+
+    fn unpack_six_bits(&mut self, bytes: &[u8]) {
+        let lines = bytes.as_chunks::<ROWS>().0;
+        for j in 0..8 {
+            let high = lines[8 + j / 2].map(|b| b >> (4 * (j % 2)));
+            self.scales[j] =
+                std::array::from_fn(|r| (lines[j][r] & 15 | (high[r] & 3) << 4).cast_signed());
+            self.mins[j] = std::array::from_fn(|r| lines[j][r] >> 4 | (high[r] >> 2 & 3) << 4);
+        }
+    }
+}
+
+fn pack_m(rows: &[Parts; ROWS], out: &mut [u8]) {
+    for (to, row) in out.as_chunks_mut().0.iter_mut().zip(rows) {
+        *to = row.m;
+    }
+}
+
+fn pack_six_bits(rows: &[Parts; ROWS], out: &mut [u8]) {
+    for (r, row) in rows.iter().enumerate() {
+        for j in 0..8 {
+            let (scale, min) = (row.scales[j].cast_unsigned(), row.mins[j]);
+            out[j * ROWS + r] = scale & 15 | min << 4;
+        }
+        for j in 0..4 {
+            let high = |j: usize| row.scales[j].cast_unsigned() >> 4 | row.mins[j] >> 4 << 2;
+            out[(8 + j) * ROWS + r] = high(2 * j) | high(2 * j + 1) << 4;
+        }
+    }
+}
+
+/// 16 F16 numbers.
+fn halves(bytes: &[u8]) -> [f32; ROWS] {
+    let numbers = bytes.as_chunks::<2>().0;
+    std::array::from_fn(|r| f16_to_f32(numbers[r]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dequant::f32_to_f16;
+
+    #[test]
+    fn packing_round_trips_for_every_kind() {
+        use HeaderKind::{Nibbles, Plain, PlainMin, Signed8, SixBits};
+        for (kind, n, low, high) in [
+            (Plain, 0, 0, 1),
+            (PlainMin, 0, 0, 1),
+            (Signed8, 16, -128, 127),
+            (Nibbles, 16, 0, 15),
+            (SixBits, 8, 0, 63),
+        ] {
+            let rows: [Parts; ROWS] = std::array::from_fn(|r| {
+                let number = |j: usize| i16::try_from((r * 29 + j * 53) % 256).unwrap();
+                Parts {
+                    d: f32_to_f16(r as f32 + 0.5),
+                    m: f32_to_f16(-(r as f32)),
+                    scales: std::array::from_fn(|j| {
+                        i8::try_from(low + number(j) % (high - low + 1)).unwrap()
+                    }),
+                    mins: std::array::from_fn(|j| {
+                        u8::try_from(number(j + 7) % (high + 1)).unwrap()
+                    }),
+                    ..Parts::ZERO
+                }
+            });
+            let mut bytes = vec![0xAA; kind.n_bytes()];
+            Header::pack(kind, &rows, &mut bytes);
+            let header = Header::unpack(kind, &bytes);
+            for (r, row) in rows.iter().enumerate() {
+                assert_eq!(header.d[r], r as f32 + 0.5, "{kind:?}");
+                let has_m = kind == PlainMin || kind.has_mins();
+                assert_eq!(header.m[r], if has_m { -(r as f32) } else { 0.0 }, "{kind:?}");
+                for j in 0..n {
+                    assert_eq!(header.scales[j][r], row.scales[j], "{kind:?} scale {j}");
+                    assert_eq!(
+                        header.mins[j][r],
+                        if kind.has_mins() { row.mins[j] } else { 0 },
+                        "{kind:?} min {j}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+use super::{Linear, linears};
+use crate::testing::{Rng, TYPES, naive_dot, same};
+use crate::{ActForms, Acts, Isa, Matrix, Team};
+use dequant::GgmlType;
+
+/// A matrix as bytes and packed.
+struct Weights {
+    ty: GgmlType,
+    n_cols: usize,
+    bytes: Vec<u8>,
+    packed: Matrix,
+}
+
+impl Weights {
+    fn new(rng: &mut Rng, team: &Team, ty: GgmlType, n_rows: usize, n_cols: usize) -> Self {
+        let bytes = rng.weights(ty, n_rows, n_cols);
+        Self::from_bytes(team, ty, n_rows, n_cols, bytes)
+    }
+
+    fn from_bytes(team: &Team, ty: GgmlType, n_rows: usize, n_cols: usize, bytes: Vec<u8>) -> Self {
+        let packed = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, team).unwrap();
+        Self { ty, n_cols, bytes, packed }
+    }
+
+    fn row(&self, r: usize) -> &[u8] {
+        let n = self.ty.row_bytes(self.n_cols).unwrap();
+        &self.bytes[r * n..][..n]
+    }
+
+    /// Output `[n_tokens, n_rows]` by definition.
+    fn naive(&self, x: &[f32]) -> Vec<f32> {
+        x.chunks_exact(self.n_cols)
+            .flat_map(|x| (0..self.packed.n_rows()).map(|r| naive_dot(self.ty, self.row(r), x)))
+            .collect()
+    }
+
+    fn product(&self, isa: Isa, team: &Team, x: &[f32]) -> Vec<f32> {
+        let mut acts = Acts::new();
+        acts.prepare(isa, team, self.packed.act_form().into(), x, self.n_cols);
+        let mut out = vec![f32::NAN; x.len() / self.n_cols * self.packed.n_rows()];
+        let product = Linear { w: &self.packed, bias: None, out: &mut out, add: false };
+        linears(isa, team, &acts, &mut [product]);
+        out
+    }
+
+    fn check(&self, isa: Isa, team: &Team, x: &[f32]) {
+        let (got, want) = (self.product(isa, team, x), self.naive(x));
+        let n_rows = self.packed.n_rows();
+        for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
+            assert!(
+                same(got, want),
+                "{} [{n_rows}, {}], {isa}, token {} of {}, row {}: {got:e} is not {want:e}",
+                self.ty.name(),
+                self.n_cols,
+                i / n_rows,
+                x.len() / self.n_cols,
+                i % n_rows,
+            );
+        }
+    }
+}
+
+fn columns(ty: GgmlType) -> Vec<usize> {
+    match ty.block_elems() {
+        1 => vec![1, 2, 31, 32, 33, 64, 100],
+        32 => vec![32, 64, 96, 160, 288],
+        _ => vec![256, 512, 768],
+    }
+}
+
+#[test]
+fn every_row_count_and_length_on_every_isa() {
+    let (mut rng, team) = (Rng::new(1), Team::new(1).unwrap());
+    for ty in TYPES {
+        for n_cols in columns(ty) {
+            for n_rows in (1..=40).step_by(if n_cols > 300 { 13 } else { 1 }) {
+                let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
+                let x = rng.activations(n_cols);
+                Isa::available().for_each(|isa| w.check(isa, &team, &x));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_batch_size_on_every_isa() {
+    let (mut rng, team) = (Rng::new(2), Team::new(1).unwrap());
+    for ty in TYPES {
+        let n_cols = columns(ty)[2];
+        let w = Weights::new(&mut rng, &team, ty, 19, n_cols);
+        for n_tokens in (1..=9).chain([16, 17, 64, 255, 256, 257]) {
+            let x = rng.activations(n_cols * n_tokens);
+            Isa::available().for_each(|isa| w.check(isa, &team, &x));
+        }
+    }
+}
+
+#[test]
+fn every_team_size() {
+    let mut rng = Rng::new(3);
+    for n_threads in [1, 2, 3, 4] {
+        let team = Team::new(n_threads).unwrap();
+        for ty in TYPES {
+            let n_cols = columns(ty)[1];
+            let w = Weights::new(&mut rng, &team, ty, 100, n_cols);
+            for n_tokens in [1, 3, 70] {
+                let x = rng.activations(n_cols * n_tokens);
+                w.check(Isa::detect(), &team, &x);
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_codes_do_not_overflow() {
+    // All weight codes and all activation codes at their extremes: the largest sums there can be.
+    let team = Team::new(1).unwrap();
+    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+        for fill in [0x00, 0xFF, 0x80, 0x7F, 0x88, 0x0F] {
+            let n_cols = 512;
+            let mut bytes = vec![fill; ty.row_bytes(n_cols).unwrap() * 16];
+            for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                let one = dequant::f32_to_f16(1.0);
+                match ty {
+                    GgmlType::Q3_K | GgmlType::Q6_K => {
+                        let end = block.len();
+                        block[end - 2..].copy_from_slice(&one);
+                    }
+                    GgmlType::Q2_K => block[80..84].copy_from_slice(&[one, one].concat()),
+                    GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
+                        block[..2].copy_from_slice(&one)
+                    }
+                    _ => block[..4].copy_from_slice(&[one, one].concat()),
+                }
+            }
+            let w = Weights::from_bytes(&team, ty, 16, n_cols, bytes);
+            for (even, odd) in [(127.0, 127.0), (-127.0, -127.0), (127.0, -127.0)] {
+                let x: Vec<f32> = [even, odd].into_iter().cycle().take(n_cols * 5).collect();
+                Isa::available().for_each(|isa| {
+                    w.check(isa, &team, &x[..n_cols]);
+                    w.check(isa, &team, &x);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_scales_and_activations() {
+    let (mut rng, team) = (Rng::new(4), Team::new(1).unwrap());
+    let scales = [0x0000, 0x8000, 0x0001, 0x03FF, 0x0400, 0x7BFF, 0x7C00, 0xFC00, 0x7E00];
+    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+        for (i, scale) in scales.into_iter().enumerate() {
+            let n_cols = ty.block_elems() * 3;
+            let mut bytes = rng.weights(ty, 16, n_cols);
+            let at = match ty {
+                GgmlType::Q3_K | GgmlType::Q6_K => ty.block_bytes() - 2,
+                GgmlType::Q2_K => 80,
+                _ => 0,
+            };
+            for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                block[at..at + 2].copy_from_slice(&u16::to_le_bytes(scale));
+            }
+            let w = Weights::from_bytes(&team, ty, 16, n_cols, bytes);
+            for size in [0.0, 1e-42, 1e-38, 1e-20, 1.0, 1e20, 3e38, f32::INFINITY] {
+                let mut x = rng.activations(n_cols * 2);
+                x.iter_mut().for_each(|x| *x *= size);
+                x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+                let n_tokens = 1 + i % 2;
+                Isa::available().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_reaches_the_output() {
+    let (mut rng, team) = (Rng::new(5), Team::new(1).unwrap());
+    for ty in TYPES {
+        let n_cols = columns(ty)[2];
+        let w = Weights::new(&mut rng, &team, ty, 3, n_cols);
+        let mut x = rng.activations(n_cols * 2);
+        x[n_cols / 2] = f32::NAN;
+        for isa in Isa::available() {
+            let out = w.product(isa, &team, &x);
+            assert!(out[..3].iter().all(|x| x.is_nan()), "{}, {isa}: {out:?}", ty.name());
+            assert!(out[3..].iter().all(|x| x.is_finite()), "{}, {isa}: {out:?}", ty.name());
+        }
+    }
+}
+
+#[test]
+fn several_products_with_bias_and_addition() {
+    let mut rng = Rng::new(6);
+    for n_threads in [1, 2, 3] {
+        let team = Team::new(n_threads).unwrap();
+        let types = [GgmlType::Q4_K, GgmlType::Q6_K, GgmlType::Q8_0, GgmlType::F16, GgmlType::Q5_1];
+        let weights: Vec<Weights> = types
+            .into_iter()
+            .enumerate()
+            .map(|(i, ty)| Weights::new(&mut rng, &team, ty, 10 + 23 * i, 512))
+            .collect();
+        for n_tokens in [1, 5, 40] {
+            let x = rng.activations(512 * n_tokens);
+            let biases: Vec<Vec<f32>> =
+                weights.iter().map(|w| rng.activations(w.packed.n_rows())).collect();
+            let before: Vec<Vec<f32>> =
+                weights.iter().map(|w| rng.activations(w.packed.n_rows() * n_tokens)).collect();
+            for (add, with_bias) in [(false, false), (true, false), (false, true), (true, true)] {
+                let mut acts = Acts::new();
+                let forms: ActForms = weights.iter().map(|w| w.packed.act_form()).collect();
+                acts.prepare(Isa::detect(), &team, forms, &x, 512);
+                let mut out = before.clone();
+                let mut products: Vec<Linear<'_>> = weights
+                    .iter()
+                    .zip(&mut out)
+                    .zip(&biases)
+                    .map(|((w, out), bias)| Linear {
+                        w: &w.packed,
+                        bias: with_bias.then_some(bias),
+                        out,
+                        add,
+                    })
+                    .collect();
+                linears(Isa::detect(), &team, &acts, &mut products);
+                for (i, w) in weights.iter().enumerate() {
+                    let n_rows = w.packed.n_rows();
+                    for (j, dot) in w.naive(&x).into_iter().enumerate() {
+                        let sum = if with_bias { dot + biases[i][j % n_rows] } else { dot };
+                        let want = if add { before[i][j] + sum } else { sum };
+                        assert!(same(out[i][j], want), "{}: {} {want}", w.ty.name(), out[i][j]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Against exact arithmetic on the dequantized weights: the bound is that of f32 rounding, one operation a block and
+/// term, plus what quantizing the activations costs (half a code step per term).
+#[test]
+fn close_to_exact_arithmetic() {
+    let (mut rng, team) = (Rng::new(7), Team::new(1).unwrap());
+    for ty in TYPES {
+        let (n_rows, n_cols) = (17, 768);
+        let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
+        let x = rng.activations(n_cols);
+        let out = w.product(Isa::detect(), &team, &x);
+        let step = match (ty, ty.block_elems()) {
+            (GgmlType::F32, _) => 0.0,
+            (GgmlType::F16, _) => f64::powi(2.0, -11),
+            (GgmlType::BF16, _) => f64::powi(2.0, -8),
+            _ => f64::NAN,
+        };
+        let mut row = vec![0.0; n_cols];
+        for (r, &got) in out.iter().enumerate() {
+            w.packed.dequantize_row(r, &mut row);
+            let mut exact = 0.0;
+            let (mut size, mut rounding) = (0.0, 0.0);
+            let k = ty.block_elems().max(32);
+            for (w, x) in row.chunks(k).zip(x.chunks(k)) {
+                let amax = x.iter().fold(0.0_f64, |m, &x| m.max(f64::from(x).abs()));
+                for (&w, &x) in w.iter().zip(x) {
+                    let (w, x) = (f64::from(w), f64::from(x));
+                    exact += w * x;
+                    // A block's minimum part is larger than the weight: 2 covers its cancellation here.
+                    size += 2.0 * w.abs() * amax;
+                    rounding += if step.is_nan() {
+                        w.abs() * amax * (0.5 / 127.0 + 1e-3)
+                    } else {
+                        step * (w * x).abs()
+                    };
+                }
+            }
+            let bound = rounding + f64::from(f32::EPSILON) * n_cols as f64 * size;
+            let error = (f64::from(got) - exact).abs();
+            assert!(error <= bound, "{} row {r}: error {error:e}, bound {bound:e}", ty.name());
+        }
+    }
+}
+
+#[test]
+fn no_tokens_and_no_rows_are_fine() {
+    let team = Team::new(2).unwrap();
+    for ty in TYPES {
+        let empty = Weights::from_bytes(&team, ty, 0, 256, Vec::new());
+        assert_eq!(empty.product(Isa::detect(), &team, &[1.0; 256]), []);
+        let w = Weights::new(&mut Rng::new(8), &team, ty, 20, 256);
+        assert_eq!(w.product(Isa::detect(), &team, &[]), []);
+    }
+}
+
+#[test]
+#[should_panic(expected = "not prepared")]
+fn the_form_must_be_prepared() {
+    let team = Team::new(1).unwrap();
+    let w = Weights::new(&mut Rng::new(9), &team, GgmlType::Q4_K, 4, 256);
+    let mut acts = Acts::new();
+    acts.prepare(Isa::Scalar, &team, crate::ActForm::Q8_0.into(), &[1.0; 256], 256);
+    let mut out = [0.0; 4];
+    let product = Linear { w: &w.packed, bias: None, out: &mut out, add: false };
+    linears(Isa::Scalar, &team, &acts, &mut [product]);
+}

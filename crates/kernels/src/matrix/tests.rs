@@ -1,0 +1,86 @@
+use super::Matrix;
+use crate::testing::{Rng, TYPES, same};
+use crate::{Isa, KernelError, Team};
+use dequant::GgmlType;
+
+#[test]
+fn rows_come_back_exactly() {
+    let mut rng = Rng::new(21);
+    for n_threads in [1, 3] {
+        let team = Team::new(n_threads).unwrap();
+        for ty in TYPES {
+            for n_rows in [1, 15, 16, 17, 40] {
+                let n_cols = 512;
+                let bytes = rng.weights(ty, n_rows, n_cols);
+                let w = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team).unwrap();
+                let mut want = vec![0.0; n_rows * n_cols];
+                dequant::dequantize(ty, &bytes, &mut want).unwrap();
+                let mut row = vec![0.0; n_cols];
+                for (r, want) in want.chunks(n_cols).enumerate() {
+                    w.dequantize_row(r, &mut row);
+                    for (k, (&got, &want)) in row.iter().zip(want).enumerate() {
+                        assert!(same(got, want), "{} row {r} column {k}: {got} {want}", ty.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every F16 bit pattern as a scale, with codes that are not symmetric.
+#[test]
+fn every_scale_comes_back_exactly() {
+    let team = Team::new(2).unwrap();
+    let mut rng = Rng::new(22);
+    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+        let (k, n_rows) = (ty.block_elems(), 0x1_0000 / 4);
+        let mut bytes = rng.weights(ty, n_rows, 4 * k);
+        for (scale, block) in (0..=u16::MAX).zip(bytes.chunks_exact_mut(ty.block_bytes())) {
+            let at = match ty {
+                GgmlType::Q3_K | GgmlType::Q6_K => block.len() - 2,
+                GgmlType::Q2_K => 80,
+                _ => 0,
+            };
+            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+        let w = Matrix::pack(Isa::detect(), ty, n_rows, 4 * k, &bytes, &team).unwrap();
+        let (mut got, mut want) = (vec![0.0; 4 * k], vec![0.0; 4 * k]);
+        for (r, bytes) in bytes.chunks_exact(4 * ty.block_bytes()).enumerate() {
+            w.dequantize_row(r, &mut got);
+            dequant::dequantize(ty, bytes, &mut want).unwrap();
+            assert!(got.iter().zip(&want).all(|(&a, &b)| same(a, b)), "{} row {r}", ty.name());
+        }
+    }
+}
+
+#[test]
+fn takes_about_one_copy() {
+    let team = Team::new(1).unwrap();
+    for ty in TYPES {
+        let n_bytes = ty.row_bytes(1024).unwrap() * 64;
+        let w = Matrix::pack(Isa::detect(), ty, 64, 1024, &vec![0; n_bytes], &team).unwrap();
+        assert!(w.n_bytes() >= n_bytes && w.n_bytes() * 100 <= n_bytes * 104, "{}", ty.name());
+        assert_eq!(Matrix::packed_bytes(ty, 64, 1024), Some(w.n_bytes()));
+    }
+}
+
+#[test]
+fn wrong_shapes_and_types_are_errors() {
+    let team = Team::new(1).unwrap();
+    let pack = |ty, n_rows, n_cols, n_bytes| {
+        Matrix::pack(Isa::Scalar, ty, n_rows, n_cols, &vec![0; n_bytes], &team).unwrap_err()
+    };
+    assert!(matches!(pack(GgmlType::I32, 1, 1, 4), KernelError::UnsupportedType { .. }));
+    for (n_rows, n_cols, n_bytes) in [
+        (1, 31, 18),
+        (1, 32, 17),
+        (2, 32, 18),
+        (usize::MAX, 32, 0),
+        (usize::MAX, usize::MAX, 18),
+        (1, usize::MAX - 31, 18),
+    ] {
+        let error = pack(GgmlType::Q4_0, n_rows, n_cols, n_bytes);
+        assert!(matches!(error, KernelError::MatrixShape { .. }), "{error:?}");
+    }
+    assert_eq!(Matrix::packed_bytes(GgmlType::Q4_0, usize::MAX, 32), None);
+}
