@@ -166,13 +166,6 @@ impl Codes {
         }
     }
 
-    /// The sum of 16 columns of a block of 256. For scalar code and tests.
-    pub(crate) fn sum16(&self, block: usize, token: usize, j: usize) -> i16 {
-        let first = token / TILE * TILE;
-        let t = tile_len(self.n_tokens, first);
-        self.sums16[(block * self.n_tokens + first) * 8 + j / 2 * t + token - first][j % 2]
-    }
-
     fn prepare(&mut self, isa: Isa, team: &Team, rows: Rows<'_>, k: usize, wide: bool) {
         assert!(
             rows.n_cols.is_multiple_of(k),

@@ -284,9 +284,9 @@ fn no_tokens_and_no_rows_are_fine() {
     let team = Team::new(2).unwrap();
     for ty in TYPES {
         let empty = Weights::from_bytes(&team, ty, 0, 256, Vec::new());
-        assert_eq!(empty.product(Isa::detect(), &team, &[1.0; 256]), []);
+        assert!(empty.product(Isa::detect(), &team, &[1.0; 256]).is_empty(), "no rows");
         let w = Weights::new(&mut Rng::new(8), &team, ty, 20, 256);
-        assert_eq!(w.product(Isa::detect(), &team, &[]), []);
+        assert!(w.product(Isa::detect(), &team, &[]).is_empty(), "no tokens");
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is tested")]
+
 use super::*;
 use sha2::{Digest, Sha256};
 

@@ -161,7 +161,7 @@ fn ranges_cover_everything_once_at_multiples_of_the_grain() {
                 for tid in 0..n_threads {
                     let range = team.range_of(tid, n, grain);
                     assert_eq!(range.start, next);
-                    assert!(range.end == n || range.end % grain.max(1) == 0, "{range:?}");
+                    assert!(range.end == n || range.end.is_multiple_of(grain.max(1)), "{range:?}");
                     next = range.end;
                 }
                 assert_eq!(next, n);
@@ -245,7 +245,14 @@ fn a_grid_is_cut_into_disjoint_tiles() {
 #[test]
 fn overlapping_or_missing_tiles_are_refused() {
     let team = Team::new(2).unwrap();
-    for rows in [&[0..2, 1..4][..], &[0..2, 3..4], &[0..2], &[0..5], &[1..4], &[0..0, 0..4]] {
+    for rows in [
+        &[0..2, 1..4][..],
+        &[0..2, 3..4],
+        &[0..1, 1..2],
+        &[0..1, 1..5],
+        &[1..2, 2..4],
+        &[0..0, 0..4],
+    ] {
         let mut data = [0.0; 8];
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             team.for_grid(
