@@ -62,7 +62,7 @@ impl DequantError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unsupported { .. } => "E-DTYPE",
-            Self::NotFinite { .. } => "E-NONFINITE",
+            Self::NotFinite { .. } => "E-NAN",
             _ => "E-BLOCK",
         }
     }

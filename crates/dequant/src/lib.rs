@@ -1,7 +1,7 @@
 //! ggml tensor blocks to f32 and back, scalar and exact: the definition of every tensor type.
 //!
 //! One format is one module: its block's bytes drawn, its struct with accessors for integer kernels, and `decode`
-//! (and `encode`) as ggml's scalar code computes them, operation by operation. [`block`] holds the table of types.
+//! (and `encode`) as ggml's scalar code computes them, operation by operation. Module `block` holds the table of types.
 //!
 //! NaN: which payload arithmetic gives a NaN is the processor's business (and Rust promises none), so "bit-identical"
 //! means "bit-identical or both NaN".

@@ -95,7 +95,7 @@ impl QuantizeError {
             Self::Unsupported { .. } => "E-DTYPE",
             Self::Architecture { .. } => "E-ARCH",
             Self::Layer { .. } => "E-NAME",
-            Self::NotFinite { .. } => "E-NONFINITE",
+            Self::NotFinite { .. } => "E-NAN",
             Self::OutOfRange { .. } => "E-RANGE",
             Self::Cancelled => "E-CANCELLED",
         }
