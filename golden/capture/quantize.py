@@ -1,16 +1,21 @@
-"""Quantized blocks, of weights and of activations: golden/snapshots/{quantize,activations}/*.snap.
+"""All of golden/snapshots/{quantize,activations}/*.snap.
 
-    python quantize.py
+    python quantize.py [SMOLLM2.gguf]
 
-Inputs are seeded rows of every kind that a quantizer may meet; per kind the first block in hex and the hash of all.
+Quantized blocks, of weights and of activations: inputs are seeded rows of every kind that a quantizer may meet; per kind
+the first block in hex and the hash of all. Then what mixes.py and, with a model, quantize_files.py capture.
 """
 
 import hashlib
+import pathlib
+import sys
 
 import numpy as np
 
 import blocks
 import common
+import mixes
+import quantize_files
 
 
 def from_bits(bits):
@@ -65,6 +70,9 @@ def main():
             blocks.call(function, x, out, x.size)
             lines.append(line(name, out, size))
         common.write_snap("activations", type_name, "\n".join(lines), common.provenance(function=function))
+    mixes.main()
+    if len(sys.argv) > 1:
+        quantize_files.capture(pathlib.Path(sys.argv[1]), None)
 
 
 if __name__ == "__main__":

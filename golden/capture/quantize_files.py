@@ -69,18 +69,23 @@ def capture_tiny(folder):
     write("tiny", text, models="crates/llama-model/examples/tiny_models.rs")
 
 
+def capture(smollm2, models):
+    """Both snapshots; the tiny models are written first unless a folder of them is given."""
+    write("smollm2", lines(smollm2), model="smollm2-q4_1", model_sha256=common.sha256(smollm2))
+    if models:
+        capture_tiny(models)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.write_models(folder)
+        capture_tiny(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("smollm2", type=pathlib.Path)
     parser.add_argument("--models", type=pathlib.Path)
     args = parser.parse_args()
-    write("smollm2", lines(args.smollm2), model_sha256=common.sha256(args.smollm2))
-    if args.models:
-        capture_tiny(args.models)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        tiny.write_models(folder)
-        capture_tiny(folder)
+    capture(args.smollm2, args.models)
 
 
 if __name__ == "__main__":
