@@ -7,11 +7,10 @@
 use crate::bytes;
 use crate::error::{MergeProblem, TokenizerError, excerpt};
 use crate::pre::Pre;
+use crate::queue::Queue;
 use crate::vocab::{NONE, Vocab};
 use gguf_parse::{ArrayView, Metadata};
 use hashbrown::HashMap;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 const MERGES: &str = "tokenizer.ggml.merges";
 
@@ -92,9 +91,8 @@ impl Bpe {
             self.merge_short(scratch);
             out.extend(scratch.ids.iter().filter(|&&id| id != NONE));
         } else {
-            self.merge_long(ids, scratch);
-            let ids = scratch.symbols.iter().filter(|symbol| symbol.alive).map(|symbol| symbol.id);
-            out.extend(ids.filter(|&id| id != NONE));
+            self.merge_long(ids, &mut scratch.symbols);
+            out.extend(remaining(&scratch.symbols).filter(|&id| id != NONE));
         }
     }
 
@@ -124,68 +122,70 @@ impl Bpe {
         }
     }
 
-    /// Merges `ids` in `scratch.symbols` by means of a priority queue.
-    fn merge_long(&self, ids: impl Iterator<Item = u32>, scratch: &mut Scratch) {
-        let symbols = &mut scratch.symbols;
+    /// Merges `ids` in a linked list by means of a priority queue.
+    fn merge_long(&self, ids: impl Iterator<Item = u32>, symbols: &mut Vec<Symbol>) {
         symbols.clear();
-        symbols.extend(ids.enumerate().map(|(i, id)| Symbol {
+        symbols.extend(ids.zip(0..).map(|(id, i): (u32, u32)| Symbol {
             id,
             rank: NONE,
             prev: i.wrapping_sub(1),
             next: i + 1,
-            alive: true,
         }));
-        let n = symbols.len();
-        for i in 1..n {
-            symbols[i - 1].rank = self.rank(symbols[i - 1].id, symbols[i].id);
+        let mut queue = Queue::default();
+        for right in (1..).take(symbols.len().saturating_sub(1)) {
+            self.update_pair(symbols, right - 1, right, &mut queue);
         }
-        let candidates = symbols.iter().enumerate().filter(|(_, s)| s.rank != NONE);
-        let mut queue: BinaryHeap<_> = candidates.map(|(i, s)| Reverse((s.rank, i))).collect();
-        while let Some(Reverse((rank, left))) = queue.pop() {
+        while let Some((rank, left)) = queue.pop() {
+            let Symbol { rank: current, prev, next: right, .. } = symbols[left as usize];
             // Outdated entries: the symbol is gone, or has another neighbor by now.
-            if !symbols[left].alive || symbols[left].rank != rank {
+            if current != rank {
                 continue;
             }
-            let right = symbols[left].next;
-            let next = symbols[right].next;
-            symbols[right].alive = false;
-            symbols[left].id = self.results[rank as usize];
-            symbols[left].next = next;
-            symbols[left].rank = NONE;
-            if next < n {
-                symbols[next].prev = left;
+            let next = symbols[right as usize].next;
+            symbols[right as usize].rank = NONE;
+            symbols[left as usize] =
+                Symbol { id: self.results[rank as usize], rank: NONE, prev, next };
+            if let Some(symbol) = symbols.get_mut(next as usize) {
+                symbol.prev = left;
                 self.update_pair(symbols, left, next, &mut queue);
             }
-            let prev = symbols[left].prev;
-            if prev < n {
+            if prev != NONE {
                 self.update_pair(symbols, prev, left, &mut queue);
             }
         }
     }
 
     /// Looks up the pair of two neighbors, of which one has changed.
-    fn update_pair(&self, symbols: &mut [Symbol], left: usize, right: usize, queue: &mut Queue) {
-        let rank = self.rank(symbols[left].id, symbols[right].id);
-        symbols[left].rank = rank;
+    fn update_pair(&self, symbols: &mut [Symbol], left: u32, right: u32, queue: &mut Queue) {
+        let rank = self.rank(symbols[left as usize].id, symbols[right as usize].id);
+        symbols[left as usize].rank = rank;
         if rank != NONE {
-            queue.push(Reverse((rank, left)));
+            queue.push(rank, left);
         }
     }
 }
 
-type Queue = BinaryHeap<Reverse<(u32, usize)>>;
-
-/// A piece of a word in the linked list of [`Bpe::merge_long`].
+/// A piece of a word in the linked list of [`Bpe::merge_long`]. Positions are 32-bit: texts are encoded in parts of
+/// at most [`crate::tokenizer::MAX_PART_BYTES`].
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     id: u32,
-    /// Rank of the pair with the next symbol.
+    /// Rank of the pair with the next symbol; `NONE` too once this one is merged into the one before.
     rank: u32,
-    /// `usize::MAX` for the first.
-    prev: usize,
+    /// `NONE` for the first.
+    prev: u32,
     /// The number of symbols for the last.
-    next: usize,
-    alive: bool,
+    next: u32,
+}
+
+/// The ids of the symbols that are left.
+fn remaining(symbols: &[Symbol]) -> impl Iterator<Item = u32> + '_ {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let symbol = symbols.get(next as usize)?;
+        next = symbol.next;
+        Some(symbol.id)
+    })
 }
 
 /// Buffers that live as long as one text is encoded.
@@ -260,9 +260,8 @@ mod tests {
                     .collect();
                 scratch.ids.clone_from(&ids);
                 bpe.merge_short(&mut scratch);
-                bpe.merge_long(ids.iter().copied(), &mut scratch);
-                let long: Vec<u32> =
-                    scratch.symbols.iter().filter(|s| s.alive).map(|s| s.id).collect();
+                bpe.merge_long(ids.iter().copied(), &mut scratch.symbols);
+                let long: Vec<u32> = remaining(&scratch.symbols).collect();
                 assert_eq!(scratch.ids, long, "{ids:?}");
                 n_merged += n - long.len();
             }

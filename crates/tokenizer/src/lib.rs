@@ -16,6 +16,7 @@ mod error;
 mod matcher;
 mod partition;
 mod pre;
+mod queue;
 mod special;
 mod split;
 mod spm;

@@ -5,9 +5,10 @@
 //! granted in the same order: the longest token first, the leftmost place of each first.
 
 use crate::matcher::{Match, Matcher};
+use crate::queue::Queue;
 use crate::vocab::{Attr, Vocab};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,24 +70,26 @@ impl Partition {
     /// Where tokens are cut out.
     fn places(&self, text: &str) -> Taken {
         let mut matches: Vec<Match> = self.matcher.longest_matches(text.as_bytes()).collect();
+        matches.reverse();
         // Lowest rank of the token first, then leftmost.
-        let key = |(i, found): (usize, &Match)| Reverse((found.value, found.start, i));
-        let mut queue: BinaryHeap<_> = matches.iter().enumerate().map(key).collect();
+        let mut queue = Queue::default();
+        for (found, i) in matches.iter().zip(0..) {
+            queue.push(found.value, i);
+        }
         let mut taken = Taken::new();
-        while let Some(Reverse((_, start, i))) = queue.pop() {
-            let before = taken.range(..=start).next_back().map_or(0, |(_, &(end, _))| end);
-            if before > start {
+        while let Some((_, i)) = queue.pop() {
+            let found = matches[i as usize];
+            let before = taken.range(..=found.start).next_back().map_or(0, |(_, &(end, _))| end);
+            if before > found.start {
                 continue;
             }
-            let after = taken.range(start..).next().map_or(text.len(), |(&start, _)| start);
-            match self.matcher.shorter(matches[i], after - start) {
-                Some(fits) if fits == matches[i] => {
-                    self.take(text, fits, (before, after), &mut taken)
-                }
+            let after = taken.range(found.start..).next().map_or(text.len(), |(&start, _)| start);
+            match self.matcher.shorter(found, after - found.start) {
+                Some(fits) if fits == found => self.take(text, fits, (before, after), &mut taken),
                 Some(fits) => {
                     // A shorter token fits: its turn comes later.
-                    matches[i] = fits;
-                    queue.push(key((i, &fits)));
+                    matches[i as usize] = fits;
+                    queue.push(fits.value, i);
                 }
                 None => {}
             }

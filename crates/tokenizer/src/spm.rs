@@ -2,9 +2,9 @@
 //! highest score is merged, the leftmost of equals first; what is no token then is written as bytes.
 
 use crate::error::TokenizerError;
+use crate::queue::Queue;
 use crate::vocab::{NONE, Vocab};
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 
 /// What SentencePiece writes for a space.
 pub(crate) const SPACE: char = '▁';
@@ -77,11 +77,12 @@ impl Spm {
 
     fn encode_part(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
         scratch.merge(text, vocab);
-        for symbol in scratch.symbols.iter().filter(|symbol| symbol.end > symbol.start) {
-            let piece = &text[symbol.start..symbol.end];
-            // A symbol that was merged is a token; a single character may be one.
-            let id = if symbol.id == NONE { vocab.find(piece) } else { Some(symbol.id) };
-            match id {
+        let mut at = 0;
+        while let Some(symbol) = scratch.symbols.get(at as usize) {
+            let piece = &text[symbol.start as usize..scratch.end(symbol.next)];
+            at = symbol.next;
+            // What was merged is a token; a single character may be one.
+            match vocab.find(piece) {
                 Some(id) => out.push(id),
                 None => out.extend(
                     piece
@@ -94,84 +95,81 @@ impl Spm {
     }
 }
 
-/// A piece of the text in a linked list; `start == end` once it is merged into the one before.
+/// A piece of the text in a linked list; it ends where the next begins. Positions are 32-bit: texts are encoded in
+/// parts of at most [`crate::tokenizer::MAX_PART_BYTES`].
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
-    /// The token it became by merging, `NONE` for a single character.
-    id: u32,
-    /// The token that it gives with the next symbol, `NONE` if none.
+    start: u32,
+    /// The token that it gives with the next symbol; `NONE` if none, and once it is merged into the one before.
     pair: u32,
-    start: usize,
-    end: usize,
-    /// `usize::MAX` for the first.
-    prev: usize,
+    /// `NONE` for the first.
+    prev: u32,
     /// The number of symbols for the last.
-    next: usize,
+    next: u32,
 }
-
-/// Highest score first, then leftmost.
-type Queue = BinaryHeap<(u32, Reverse<usize>)>;
 
 /// Buffers that live as long as one text is encoded.
 #[derive(Debug, Default)]
 struct Scratch {
     symbols: Vec<Symbol>,
     queue: Queue,
+    n_bytes: usize,
 }
 
 impl Scratch {
     /// Cuts `text` into characters and merges them as far as they go.
     fn merge(&mut self, text: &str, vocab: &Vocab) {
         self.symbols.clear();
-        self.queue.clear();
-        for (i, (start, c)) in text.char_indices().enumerate() {
-            let end = start + c.len_utf8();
-            let symbol =
-                Symbol { id: NONE, pair: NONE, start, end, prev: i.wrapping_sub(1), next: i + 1 };
-            self.symbols.push(symbol);
+        self.n_bytes = text.len();
+        for ((pos, _), i) in text.char_indices().zip(0u32..) {
+            #[expect(clippy::cast_possible_truncation, reason = "parts have less than 4 GiB")]
+            let start = pos as u32;
+            self.symbols.push(Symbol { start, pair: NONE, prev: i.wrapping_sub(1), next: i + 1 });
         }
-        let n = self.symbols.len();
-        for right in 1..n {
+        for right in (1..).take(self.symbols.len().saturating_sub(1)) {
             self.update_pair(text, vocab, right - 1, right);
         }
-        while let Some((key, Reverse(left))) = self.queue.pop() {
+        while let Some((priority, left)) = self.queue.pop() {
+            let Symbol { start, pair, prev, next: right } = self.symbols[left as usize];
             // Outdated entries: the symbol is gone, or has another neighbor by now.
-            let Symbol { pair, next: right, .. } = self.symbols[left];
-            if pair == NONE || score_key(vocab.score(pair)) != key {
+            if pair == NONE || priority_of(vocab.score(pair)) != priority {
                 continue;
             }
-            let Symbol { end, next, .. } = self.symbols[right];
-            self.symbols[right].pair = NONE;
-            self.symbols[right].start = end;
-            let merged = &mut self.symbols[left];
-            *merged = Symbol { id: pair, pair: NONE, end, next, ..*merged };
-            let prev = merged.prev;
-            if next < n {
-                self.symbols[next].prev = left;
+            let next = self.symbols[right as usize].next;
+            self.symbols[right as usize].pair = NONE;
+            self.symbols[left as usize] = Symbol { start, pair: NONE, prev, next };
+            if let Some(symbol) = self.symbols.get_mut(next as usize) {
+                symbol.prev = left;
                 self.update_pair(text, vocab, left, next);
             }
-            if prev < n {
+            if prev != NONE {
                 self.update_pair(text, vocab, prev, left);
             }
         }
     }
 
     /// Looks up what two neighbors give together, one of which has changed.
-    fn update_pair(&mut self, text: &str, vocab: &Vocab, left: usize, right: usize) {
-        let (start, end) = (self.symbols[left].start, self.symbols[right].end);
+    fn update_pair(&mut self, text: &str, vocab: &Vocab, left: u32, right: u32) {
+        let start = self.symbols[left as usize].start as usize;
+        let end = self.end(self.symbols[right as usize].next);
         let pair =
             if end - start > vocab.max_token_bytes { None } else { vocab.find(&text[start..end]) };
-        self.symbols[left].pair = pair.unwrap_or(NONE);
+        self.symbols[left as usize].pair = pair.unwrap_or(NONE);
         if let Some(pair) = pair {
-            self.queue.push((score_key(vocab.score(pair)), Reverse(left)));
+            self.queue.push(priority_of(vocab.score(pair)), left);
         }
+    }
+
+    /// Where a symbol ends after which `next` comes.
+    fn end(&self, next: u32) -> usize {
+        self.symbols.get(next as usize).map_or(self.n_bytes, |symbol| symbol.start as usize)
     }
 }
 
-/// A number that orders as the score does; the two zeros are equal.
-fn score_key(score: f32) -> u32 {
+/// The place of a token in the queue: the highest score comes first. The two zeros are equal.
+fn priority_of(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
-    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
+    if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
 }
 
 #[cfg(test)]
@@ -179,9 +177,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn score_keys_order_as_scores() {
-        let scores = [f32::NEG_INFINITY, -1e9, -1.5, -1e-40, 0.0, 1e-40, 2.0, f32::INFINITY];
-        assert!(scores.windows(2).all(|s| score_key(s[0]) < score_key(s[1])), "ascending");
-        assert_eq!(score_key(-0.0), score_key(0.0), "zeros");
+    fn higher_scores_come_first() {
+        let scores = [f32::INFINITY, 2.0, 1e-40, 0.0, -1e-40, -1.5, -1e9, f32::NEG_INFINITY];
+        assert!(scores.windows(2).all(|s| priority_of(s[0]) < priority_of(s[1])), "descending");
+        assert_eq!(priority_of(-0.0), priority_of(0.0), "zeros");
     }
 }

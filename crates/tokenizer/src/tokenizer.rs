@@ -180,7 +180,8 @@ impl Tokenizer {
 
     /// Text to ids, with the BOS/EOS the model asks for if `add_special`.
     ///
-    /// Takes n log n time for n bytes, whatever they are.
+    /// Takes n log n time for n bytes, whatever they are. A text of more than 1 GiB (llama.cpp takes at most 2) is
+    /// encoded in parts of 1 GiB, each for itself.
     #[must_use]
     pub fn encode(&self, text: &str, add_special: bool, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
@@ -192,16 +193,18 @@ impl Tokenizer {
             Special::AsText => &self.user_defined,
         };
         let mut at_start = true;
-        partition.split(text, &mut |fragment| match fragment {
-            Fragment::Token(id) => {
-                ids.push(id);
-                at_start = true;
-            }
-            Fragment::Text(text) => {
-                self.encode_text(text, at_start, &mut ids);
-                at_start = false;
-            }
-        });
+        for part in parts(text) {
+            partition.split(part, &mut |fragment| match fragment {
+                Fragment::Token(id) => {
+                    ids.push(id);
+                    at_start = true;
+                }
+                Fragment::Text(text) => {
+                    self.encode_text(text, at_start, &mut ids);
+                    at_start = false;
+                }
+            });
+        }
         if add_special && self.flags.add_eos {
             ids.extend(self.roles.ids.eos);
         }
@@ -373,6 +376,23 @@ impl Tokenizer {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+/// Positions in a text are kept in 32 bits. SPM writes spaces in three bytes: a part grows to 3 GiB at most.
+pub(crate) const MAX_PART_BYTES: usize = 1 << 30;
+
+/// `text` in parts of at most [`MAX_PART_BYTES`].
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut end = rest.len().min(MAX_PART_BYTES);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (part, after) = rest.split_at(end);
+        rest = after;
+        if part.is_empty() { None } else { Some(part) }
+    })
 }
 
 /// What each token stands for, control tokens written out.

@@ -4,6 +4,7 @@
 mod support {
     pub(crate) mod lines;
     pub(crate) mod made_up;
+    pub(crate) mod strings;
 }
 
 use gguf_parse::Gguf;

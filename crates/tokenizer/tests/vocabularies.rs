@@ -3,6 +3,7 @@
 
 mod support {
     pub(crate) mod lines;
+    pub(crate) mod strings;
     pub(crate) mod vocab_files;
 }
 

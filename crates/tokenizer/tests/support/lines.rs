@@ -1,15 +1,10 @@
-//! The texts of golden/tokens/strings.json, and what a golden says of a vocabulary.
+//! What a golden says of a vocabulary.
 
+use super::strings::entries;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use tokenizer::{Special, Tokenizer};
-
-/// The entries of strings.json.
-pub(crate) fn entries() -> Vec<Json> {
-    let file = golden::root().join("tokens/strings.json");
-    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
-}
 
 /// (name, text) of every entry of strings.json; broken UTF-8 is made whole with U+FFFD.
 fn texts() -> Vec<(String, String)> {

@@ -1,6 +1,6 @@
 //! Made-up vocabularies, by the recipes of golden/capture/tokens.py.
 
-use super::lines::entries;
+use super::strings::entries;
 use gguf_parse::{Gguf, GgufPlan, Value};
 use std::collections::HashSet;
 use tokenizer::{Tokenizer, TokenizerError};
