@@ -7,8 +7,23 @@
 //! On the way from text to ids: [`Tokenizer::encode`] cuts the text at special tokens (`partition`), each part is
 //! cut into words (`split`, BPE only), and each word is merged (`bpe`, `spm`). Nothing takes more than n log n time
 //! in the length of the text, and nothing allocates more than a small multiple of the bytes it was given.
+//!
+//! ```no_run
+//! use tokenizer::{Special, Tokenizer};
+//!
+//! let gguf = gguf_parse::Gguf::open("model.gguf".as_ref())?;
+//! let tokenizer = Tokenizer::from_metadata(gguf.metadata())?;
+//! let ids = tokenizer.encode("The capital of France is", true, Special::Parse);
+//! let mut decoder = tokenizer.decoder();
+//! for &id in &ids {
+//!     print!("{}", decoder.push(id));
+//! }
+//! println!("{}", decoder.finish());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod arena;
+mod bits;
 mod bpe;
 mod bytes;
 mod decode;

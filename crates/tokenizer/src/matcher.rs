@@ -28,6 +28,13 @@ struct Node {
     value: Option<u32>,
     /// The nearest node on the way along `fail`, this one included, that has a value; `ROOT` if none.
     found: u32,
+    /// The next such node, this one not included: the longest pattern that is a proper suffix.
+    shorter: u32,
+    /// How many times one can go to `shorter` before the root.
+    level: u32,
+    /// A node further along `shorter`, placed so that any level is reached in a logarithmic number of steps (the
+    /// jump pointers of Myers, 1983).
+    jump: u32,
 }
 
 /// A pattern that begins at some position of the text.
@@ -95,9 +102,17 @@ impl Matcher {
                 self.step(self.nodes[parent as usize].fail, byte)
             };
             let own = u32::try_from(node).unwrap_or(ROOT);
-            self.nodes[node].fail = fail;
-            self.nodes[node].found =
-                if value.is_some() { own } else { self.nodes[fail as usize].found };
+            let shorter = self.nodes[fail as usize].found;
+            let next = self.nodes[shorter as usize];
+            let after = self.nodes[next.jump as usize];
+            let even =
+                next.level - after.level == after.level - self.nodes[after.jump as usize].level;
+            let node = &mut self.nodes[node];
+            node.fail = fail;
+            node.found = if value.is_some() { own } else { shorter };
+            node.shorter = shorter;
+            node.level = next.level + 1;
+            node.jump = if even { after.jump } else { shorter };
         }
     }
 
@@ -126,12 +141,13 @@ impl Matcher {
 
     /// The longest pattern that begins where `longer` does and has at most `max_len` bytes.
     pub(crate) fn shorter(&self, longer: Match, max_len: usize) -> Option<Match> {
-        let mut next = Some(longer);
-        while let Some(found) = next.filter(|found| found.len > max_len) {
-            let fail = self.nodes[found.node as usize].fail;
-            next = self.at(found.start, self.nodes[fail as usize].found);
+        let too_long = |node: u32| self.nodes[node as usize].depth as usize > max_len;
+        let mut node = longer.node;
+        while too_long(node) {
+            let Node { jump, shorter, .. } = self.nodes[node as usize];
+            node = if too_long(jump) { jump } else { shorter };
         }
-        next
+        self.at(longer.start, node)
     }
 
     fn at(&self, start: usize, node: u32) -> Option<Match> {
@@ -166,5 +182,19 @@ mod tests {
         let hers = found.iter().find(|m| m.len == 4).unwrap();
         assert_eq!(matcher.shorter(*hers, 3).map(|m| m.len), Some(2), "he");
         assert_eq!(matcher.shorter(*hers, 1), None, "nothing shorter begins with h");
+    }
+
+    #[test]
+    fn shorter_ones_of_a_long_row() {
+        let patterns: Vec<Vec<u8>> =
+            (1..=300).filter(|n| n % 7 != 0).map(|n| vec![b'a'; n]).collect();
+        let matcher = Matcher::new(patterns.iter().map(Vec::as_slice).zip(0..));
+        let longest = matcher.longest_matches(&[b'a'; 400]).find(|m| m.start == 0).unwrap();
+        assert_eq!(longest.len, 300);
+        for max_len in 0..=300usize {
+            let expected = if max_len % 7 == 0 { max_len.saturating_sub(1) } else { max_len };
+            let found = matcher.shorter(longest, max_len).map_or(0, |m| m.len);
+            assert_eq!(found, expected, "at most {max_len}");
+        }
     }
 }

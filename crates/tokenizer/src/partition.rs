@@ -4,11 +4,11 @@
 //! left of the text, wherever it stands. That is quadratic; here all places are found first, in one pass, and then
 //! granted in the same order: the longest token first, the leftmost place of each first.
 
+use crate::bits::Bits;
 use crate::matcher::{Match, Matcher};
 use crate::queue::Queue;
 use crate::vocab::{Attr, Vocab};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,8 +33,13 @@ struct Token {
     attr: Attr,
 }
 
-/// Places granted so far: first byte -> (end, token). The end lies behind white space that the token swallows.
-type Taken = BTreeMap<usize, (usize, u32)>;
+/// A token's place in a text, with the white space that it swallows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    start: usize,
+    end: usize,
+    id: u32,
+}
 
 impl Partition {
     /// A partition by all tokens of `vocab` that `wanted` accepts.
@@ -55,7 +60,7 @@ impl Partition {
     /// Calls `fragment` with the pieces of `text`, in order.
     pub(crate) fn split<'t>(&self, text: &'t str, fragment: &mut dyn FnMut(Fragment<'t>)) {
         let mut pos = 0;
-        for (start, (end, id)) in self.places(text) {
+        for Place { start, end, id } in self.places(text) {
             if start > pos {
                 fragment(Fragment::Text(&text[pos..start]));
             }
@@ -67,52 +72,137 @@ impl Partition {
         }
     }
 
-    /// Where tokens are cut out.
-    fn places(&self, text: &str) -> Taken {
+    /// Where tokens are cut out, in order.
+    fn places(&self, text: &str) -> Vec<Place> {
         let mut matches: Vec<Match> = self.matcher.longest_matches(text.as_bytes()).collect();
+        if matches.is_empty() {
+            return Vec::new();
+        }
         matches.reverse();
         // Lowest rank of the token first, then leftmost.
         let mut queue = Queue::default();
         for (found, i) in matches.iter().zip(0..) {
             queue.push(found.value, i);
         }
-        let mut taken = Taken::new();
+        let mut taken = Bits::new(text.len());
+        let mut places = Vec::new();
         while let Some((_, i)) = queue.pop() {
             let found = matches[i as usize];
-            let before = taken.range(..=found.start).next_back().map_or(0, |(_, &(end, _))| end);
-            if before > found.start {
-                continue;
-            }
-            let after = taken.range(found.start..).next().map_or(text.len(), |(&start, _)| start);
-            match self.matcher.shorter(found, after - found.start) {
-                Some(fits) if fits == found => self.take(text, fits, (before, after), &mut taken),
-                Some(fits) => {
-                    // A shorter token fits: its turn comes later.
-                    matches[i as usize] = fits;
-                    queue.push(fits.value, i);
+            let end = found.start + found.len;
+            match taken.first_in(found.start, end) {
+                None => places.extend(self.take(text, found, &mut taken)),
+                Some(other) if other == found.start => {}
+                // A shorter token may fit in front of what is taken: its turn comes later.
+                Some(other) => {
+                    if let Some(fits) = self.matcher.shorter(found, other - found.start) {
+                        matches[i as usize] = fits;
+                        queue.push(fits.value, i);
+                    }
                 }
-                None => {}
             }
         }
-        taken
+        places.sort_unstable();
+        places
     }
 
-    /// Grants `found` its place between `before` and `after`, and the white space that it swallows.
-    fn take(&self, text: &str, found: Match, (before, after): (usize, usize), taken: &mut Taken) {
-        let Some(token) = self.tokens.get(found.value as usize) else { return };
+    /// Grants `found` its place, and the white space that it swallows.
+    fn take(&self, text: &str, found: Match, taken: &mut Bits) -> Option<Place> {
+        let token = self.tokens.get(found.value as usize)?;
         let (mut start, mut end) = (found.start, found.start + found.len);
+        let swallows = |at: usize| {
+            text.as_bytes().get(at).is_some_and(|b| is_c_space(*b)) && !taken.contains(at)
+        };
         if token.attr.intersects(Attr::LSTRIP) {
-            start -=
-                text.as_bytes()[before..start].iter().rev().take_while(|b| is_c_space(**b)).count();
+            while start > 0 && swallows(start - 1) {
+                start -= 1;
+            }
         }
         if token.attr.intersects(Attr::RSTRIP) {
-            end += text.as_bytes()[end..after].iter().take_while(|b| is_c_space(**b)).count();
+            while swallows(end) {
+                end += 1;
+            }
         }
-        taken.insert(start, (end, token.id));
+        taken.insert_range(start, end);
+        Some(Place { start, end, id: token.id })
     }
 }
 
 /// C's `isspace`.
 fn is_c_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gguf_parse::{Gguf, GgufPlan};
+
+    fn vocab(tokens: &[&str], types: &[i32]) -> Vocab {
+        let mut plan = GgufPlan::new();
+        plan.set_strs("tokenizer.ggml.tokens", tokens);
+        plan.set_i32s("tokenizer.ggml.token_type", types);
+        let gguf = Gguf::from_bytes(plan.to_bytes(&[]).unwrap()).unwrap();
+        Vocab::from_metadata(gguf.metadata()).unwrap()
+    }
+
+    /// The definition: one token after the other, the longest first, is cut out of what is left.
+    fn one_after_the_other<'t>(vocab: &Vocab, order: &[u32], text: &'t str) -> Vec<Fragment<'t>> {
+        let mut fragments = vec![Fragment::Text(text)];
+        for &id in order {
+            let mut next = Vec::new();
+            for fragment in fragments {
+                let Fragment::Text(mut rest) = fragment else {
+                    next.push(fragment);
+                    continue;
+                };
+                while let Some(at) = rest.find(vocab.text(id)) {
+                    let (mut left, mut right) = (&rest[..at], &rest[at + vocab.text(id).len()..]);
+                    if vocab.attr(id).intersects(Attr::LSTRIP) {
+                        left = left.trim_end_matches([' ', '\n']);
+                    }
+                    if vocab.attr(id).intersects(Attr::RSTRIP) {
+                        right = right.trim_start_matches([' ', '\n']);
+                    }
+                    next.extend((!left.is_empty()).then_some(Fragment::Text(left)));
+                    next.push(Fragment::Token(id));
+                    rest = right;
+                }
+                next.extend((!rest.is_empty()).then_some(Fragment::Text(rest)));
+            }
+            fragments = next;
+        }
+        fragments
+    }
+
+    #[test]
+    fn as_one_token_after_the_other() {
+        let texts = ["<a>", "<", "a>b", " ", "  ", "ab", "ba", "aba", "\n ", "<a><", "é", "bab b"];
+        let mut vocab = vocab(&texts, &[3, 4, 3, 4, 4, 4, 3, 4, 4, 3, 4, 1]);
+        for (id, strip) in
+            [(0, Attr::RSTRIP), (5, Attr::LSTRIP), (10, Attr::LSTRIP.with(Attr::RSTRIP))]
+        {
+            vocab.set_attr(id, vocab.attr(id).with(strip));
+        }
+        let special = Attr::CONTROL.with(Attr::USER_DEFINED);
+        for wanted in [special, Attr::USER_DEFINED] {
+            let partition = Partition::new(&vocab, |attr| attr.intersects(wanted));
+            let order: Vec<u32> = partition.tokens.iter().map(|token| token.id).collect();
+            assert_eq!(order.len(), if wanted == special { 11 } else { 7 }, "tokens looked for");
+            let mut state = 5u32;
+            let mut n_tokens = 0;
+            for round in 0..20_000 {
+                let text: String = (0..round % 40)
+                    .map(|_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        ['<', 'a', 'b', '>', ' ', '\n', 'é', 'a'][(state >> 29) as usize]
+                    })
+                    .collect();
+                let mut found = Vec::new();
+                partition.split(&text, &mut |fragment| found.push(fragment));
+                assert_eq!(found, one_after_the_other(&vocab, &order, &text), "{text:?}");
+                n_tokens += found.iter().filter(|f| matches!(f, Fragment::Token(_))).count();
+            }
+            assert!(n_tokens > 50_000, "only {n_tokens} tokens were found");
+        }
+    }
 }
