@@ -149,6 +149,12 @@ fn every_unsafe_says_why_it_is_sound() {
                 continue;
             }
             n_found += 1;
+            // What a trait's method demands stands at the trait.
+            let item = lines[..i].iter().rfind(|l| l.starts_with(|c: char| c.is_ascii_lowercase()));
+            let in_impl = item.is_some_and(|l| l.starts_with("impl") && l.contains(" for "));
+            if in_impl && code.starts_with(' ') && code.contains(&uses[1]) {
+                continue;
+            }
             // The note stands above, perhaps over attributes, a signature or a sibling.
             let above = &lines[i.saturating_sub(25)..=i];
             let noted = above.iter().any(|l| l.contains("SAFETY:") || l.contains("# Safety"));
