@@ -76,11 +76,13 @@ impl Spm {
     }
 
     fn encode_part(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
-        scratch.merge(text, vocab);
-        let mut at = 0;
-        while let Some(symbol) = scratch.symbols.get(at as usize) {
-            let piece = &text[symbol.start as usize..scratch.end(symbol.next)];
-            at = symbol.next;
+        if text.len() <= SHORT_PART_BYTES {
+            scratch.merge_short(text, vocab);
+        } else {
+            scratch.merge_long(text, vocab);
+        }
+        for ends in scratch.starts.windows(2) {
+            let piece = &text[ends[0] as usize..ends[1] as usize];
             // What was merged is a token; a single character may be one.
             match vocab.find(piece) {
                 Some(id) => out.push(id),
@@ -94,6 +96,9 @@ impl Spm {
         }
     }
 }
+
+/// Parts up to this many bytes are merged by plain search, which is faster there than a queue.
+const SHORT_PART_BYTES: usize = 40;
 
 /// A piece of the text in a linked list; it ends where the next begins. Positions are 32-bit: texts are encoded in
 /// parts of at most [`crate::tokenizer::MAX_PART_BYTES`].
@@ -111,22 +116,62 @@ struct Symbol {
 /// Buffers that live as long as one text is encoded.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// The result: where each piece starts, and where the last one ends.
+    starts: Vec<u32>,
+    /// For short parts: the priority of the token that each piece gives with the next, `NONE` if none.
+    priorities: Vec<u32>,
     symbols: Vec<Symbol>,
     queue: Queue,
     n_bytes: usize,
 }
 
 impl Scratch {
-    /// Cuts `text` into characters and merges them as far as they go.
-    fn merge(&mut self, text: &str, vocab: &Vocab) {
-        self.symbols.clear();
-        self.n_bytes = text.len();
-        for ((pos, _), i) in text.char_indices().zip(0u32..) {
-            #[expect(clippy::cast_possible_truncation, reason = "parts have less than 4 GiB")]
-            let start = pos as u32;
-            self.symbols.push(Symbol { start, pair: NONE, prev: i.wrapping_sub(1), next: i + 1 });
+    /// Cuts `text` into characters.
+    fn set_starts(&mut self, text: &str) {
+        self.starts.clear();
+        #[expect(clippy::cast_possible_truncation, reason = "parts have less than 4 GiB")]
+        self.starts
+            .extend(text.char_indices().map(|(pos, _)| pos as u32).chain([text.len() as u32]));
+    }
+
+    /// Cuts `text` into characters and merges them as far as they go, searching for the best pair each time.
+    fn merge_short(&mut self, text: &str, vocab: &Vocab) {
+        self.set_starts(text);
+        let Self { starts, priorities, .. } = self;
+        let priority = |starts: &[u32], i: usize| {
+            let pair = find_pair(text, vocab, starts[i] as usize, starts[i + 2] as usize);
+            pair.map_or(NONE, |pair| priority_of(vocab.score(pair)))
+        };
+        priorities.clear();
+        priorities.extend((0..starts.len().saturating_sub(2)).map(|i| priority(starts, i)));
+        // `min_by_key` gives the first, that is the leftmost, of equals.
+        while let Some((i, &best)) = priorities.iter().enumerate().min_by_key(|&(_, p)| p)
+            && best != NONE
+        {
+            starts.remove(i + 1);
+            priorities.remove(i);
+            if i > 0 {
+                priorities[i - 1] = priority(starts, i - 1);
+            }
+            if i < priorities.len() {
+                priorities[i] = priority(starts, i);
+            }
         }
-        for right in (1..).take(self.symbols.len().saturating_sub(1)) {
+    }
+
+    /// The same by means of a priority queue.
+    fn merge_long(&mut self, text: &str, vocab: &Vocab) {
+        self.set_starts(text);
+        self.n_bytes = text.len();
+        let n = self.starts.len() - 1;
+        self.symbols.clear();
+        self.symbols.extend(self.starts[..n].iter().zip(0u32..).map(|(&start, i)| Symbol {
+            start,
+            pair: NONE,
+            prev: i.wrapping_sub(1),
+            next: i + 1,
+        }));
+        for right in (1..).take(n.saturating_sub(1)) {
             self.update_pair(text, vocab, right - 1, right);
         }
         while let Some((priority, left)) = self.queue.pop() {
@@ -146,6 +191,14 @@ impl Scratch {
                 self.update_pair(text, vocab, prev, left);
             }
         }
+        let last = self.starts[n];
+        self.starts.clear();
+        let mut at = 0;
+        while let Some(symbol) = self.symbols.get(at as usize) {
+            self.starts.push(symbol.start);
+            at = symbol.next;
+        }
+        self.starts.push(last);
     }
 
     /// Looks up what two neighbors give together, one of which has changed.
@@ -166,7 +219,13 @@ impl Scratch {
     }
 }
 
-/// The place of a token in the queue: the highest score comes first. The two zeros are equal.
+/// The token that two neighbors give together.
+fn find_pair(text: &str, vocab: &Vocab, start: usize, end: usize) -> Option<u32> {
+    if end - start > vocab.max_token_bytes { None } else { vocab.find(&text[start..end]) }
+}
+
+/// The place of a token in the queue: the highest score comes first. The two zeros are equal. Never `NONE`, which
+/// would be a NaN.
 fn priority_of(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
@@ -175,11 +234,43 @@ fn priority_of(score: f32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gguf_parse::{Gguf, GgufPlan};
 
     #[test]
     fn higher_scores_come_first() {
         let scores = [f32::INFINITY, 2.0, 1e-40, 0.0, -1e-40, -1.5, -1e9, f32::NEG_INFINITY];
         assert!(scores.windows(2).all(|s| priority_of(s[0]) < priority_of(s[1])), "descending");
         assert_eq!(priority_of(-0.0), priority_of(0.0), "zeros");
+    }
+
+    #[test]
+    fn both_ways_of_merging_agree() {
+        let mut state = 11u32;
+        let mut draw = move |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        let mut word =
+            |n: u32| -> String { (0..n).map(|_| ['a', 'b', 'é'][draw(3) as usize]).collect() };
+        let tokens: Vec<String> = (0..300).map(|i| word(1 + i % 7)).collect();
+        let scores: Vec<f32> = (0..300u16).map(|i| f32::from(i * 7 % 20)).collect();
+        let mut plan = GgufPlan::new();
+        plan.set_strs(
+            "tokenizer.ggml.tokens",
+            &tokens.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        plan.set_f32s("tokenizer.ggml.scores", &scores);
+        let gguf = Gguf::from_bytes(plan.to_bytes(&[]).unwrap()).unwrap();
+        let vocab = Vocab::from_metadata(gguf.metadata()).unwrap();
+        let (mut short, mut long) = (Scratch::default(), Scratch::default());
+        let mut n_merged = 0;
+        for round in 0..5000 {
+            let text = word(round % 100);
+            short.merge_short(&text, &vocab);
+            long.merge_long(&text, &vocab);
+            assert_eq!(short.starts, long.starts, "{text}");
+            n_merged += text.chars().count() + 1 - short.starts.len();
+        }
+        assert!(n_merged > 100_000, "only {n_merged} merges took place");
     }
 }
