@@ -23,7 +23,7 @@ pub use forms::{ActForm, ActForms};
 
 use crate::format::{CHUNK, Float};
 use crate::{Isa, Team, format};
-use quantize::{Part, Rows};
+pub(crate) use quantize::{Part, Rows};
 
 /// Tokens computed together.
 pub(crate) const TILE: usize = 4;

@@ -4,3 +4,4 @@
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod linear;
+pub(crate) mod quantize;

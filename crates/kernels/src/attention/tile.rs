@@ -72,7 +72,7 @@ impl<'a> Tile<'a> {
         state
     }
 
-    /// Computes a chunk's partial results into `part`, `[n_queries, width]`. Rows of queries that see nothing of it are
+    /// Computes a chunk's partial results into the start of `part`, `[n_queries, width]`. Rows of queries that see nothing of it are
     /// left as they are.
     pub(super) fn chunk(&mut self, chunk: usize, part: &mut [f32]) {
         let shape = *self.layer.cache.shape();
@@ -80,6 +80,7 @@ impl<'a> Tile<'a> {
         let seen: Vec<Range<usize>> =
             (0..self.n_queries()).map(|i| self.visible(i, chunk)).collect();
         let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return };
+        let part = &mut part[..seen.len() * width(self.layer)];
         let blocks = first.start / BLOCK..last.end.div_ceil(BLOCK);
         let start = chunk * CHUNK;
         let keys = self.layer.cache.keys(self.layer.il, self.seq, self.head);
@@ -103,7 +104,9 @@ impl<'a> Tile<'a> {
         match self.isa {
             Isa::Scalar => scalar::attention::scores(&self.q, keys, dk, at, &mut self.scores),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => scalar::attention::scores(&self.q, keys, dk, at, &mut self.scores),
+            Isa::Avx2(token) => {
+                crate::x86_64::attention::scores(token, &self.q, keys, dk, at, &mut self.scores)
+            }
         }
     }
 
@@ -112,7 +115,9 @@ impl<'a> Tile<'a> {
         match self.isa {
             Isa::Scalar => scalar::attention::values(&self.scores, values, dv, seen, part),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => scalar::attention::values(&self.scores, values, dv, seen, part),
+            Isa::Avx2(token) => {
+                crate::x86_64::attention::values(token, &self.scores, values, dv, seen, part)
+            }
         }
     }
 
