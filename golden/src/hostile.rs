@@ -4,8 +4,12 @@
 //! Nothing here uses the engine's own writer, which refuses to write what these are for: the bytes are laid down by
 //! the few lines below, whatever they mean.
 
+mod every_type;
+mod mutants;
 mod t1;
 
+pub use every_type::every_type;
+pub use mutants::{Random, mutants};
 pub use t1::T1;
 
 /// A GGUF value type, by its id.

@@ -28,6 +28,19 @@ pub fn check(stage: &str, name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
+/// The text of the golden `stage/name`, for tests that compare otherwise than line by line.
+///
+/// # Panics
+/// If there is no such golden.
+#[must_use]
+#[expect(clippy::panic, reason = "a loader for tests: a broken golden is a failed test")]
+pub fn load(stage: &str, name: &str) -> String {
+    let path = root().join("snapshots").join(stage).join(format!("{name}.snap"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let body = text.strip_prefix("---\n").and_then(|text| text.split_once("\n---\n"));
+    body.unwrap_or_else(|| panic!("{}: no snapshot", path.display())).1.to_owned()
+}
+
 /// The `info` of the golden `stage/name`: where it comes from.
 ///
 /// # Panics

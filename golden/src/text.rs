@@ -188,7 +188,7 @@ pub fn parse_hex_float(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const MODELS: [&str; 2] = ["smollm2-q4_1", "smollm2-q4_0"];
+    const MODELS: [&str; 4] = ["smollm2-q4_1", "smollm2-q4_0", "smollm2-q4_k_m", "smollm2-q6_k"];
 
     #[test]
     fn hex_floats_are_read_back() {

@@ -1,5 +1,6 @@
 //! Prints what is in a GGUF file: `cargo run -p gguf-parse --example dump -- FILE`.
-use gguf_parse::{Escaped, Gguf, GgufError, Value};
+use gguf_parse::{Escaped, Gguf, Value};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -7,33 +8,31 @@ fn main() -> ExitCode {
         eprintln!("usage: dump FILE");
         return ExitCode::from(2);
     };
-    match dump(path.as_ref()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error[{}]: {error}", error.code());
-            ExitCode::FAILURE
-        }
+    let printed = Gguf::open(path.as_ref()).map(|gguf| dump(&gguf, &mut io::stdout().lock()));
+    match printed {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => eprintln!("error: {error}"),
+        Err(error) => eprintln!("error[{}]: {error}", error.code()),
     }
+    ExitCode::FAILURE
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what it is for")]
-fn dump(path: &std::path::Path) -> Result<(), GgufError> {
-    let gguf = Gguf::open(path)?;
-    println!(
+fn dump(gguf: &Gguf, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
         "GGUF v{}, alignment {}, {} bytes",
         gguf.version(),
         gguf.alignment(),
         gguf.file_bytes()
-    );
+    )?;
     for (key, value) in gguf.metadata().iter() {
         match value {
-            Value::Str(text) => println!("{} = {}", Escaped(key), Escaped(text)),
-            other => println!("{} = {other:?}", Escaped(key)),
+            Value::Str(text) => writeln!(out, "{} = {}", Escaped(key), Escaped(text))?,
+            other => writeln!(out, "{} = {other:?}", Escaped(key))?,
         }
     }
     for tensor in gguf.tensors() {
-        println!("{:8} {:?} {}", tensor.ty.name(), tensor.dims.ne(), Escaped(&tensor.name));
+        writeln!(out, "{:8} {:?} {}", tensor.ty.name(), tensor.dims.ne(), Escaped(&tensor.name))?;
     }
-    gguf.warnings().iter().for_each(|warning| println!("{warning}"));
-    Ok(())
+    gguf.warnings().iter().try_for_each(|warning| writeln!(out, "{warning}"))
 }

@@ -61,13 +61,13 @@ pub enum GgufError {
     #[error("the version is {found}; must be 2 or 3 (byte 4)")]
     BadVersion { found: u32 },
     /// A version this crate does not read.
-    #[error("the version is {found:#x}; must be 2 or 3 (byte 4): {reason}")]
+    #[error("the version is {found}; must be 2 or 3 (byte 4): {reason}")]
     UnsupportedVersion { found: u32, reason: &'static str },
     /// There is nothing in the file.
     #[error("the file has no tensors and no metadata; must have either (byte {byte})")]
     NoContent { byte: u64 },
     /// More pairs or tensors than there may be, or than the file can hold.
-    #[error("{what} is {found}; must be at most {max} in a file of this size (byte {byte})")]
+    #[error("{what} is {found}; must be at most {max} (byte {byte}){}", cut_short(*found, limits::PAIRS))]
     Count { what: &'static str, found: u64, max: u64, byte: u64 },
     /// The metadata section is too large.
     #[error("the metadata goes on after {max} bytes; must end before (byte {byte})")]
@@ -81,7 +81,7 @@ pub enum GgufError {
     )]
     BadKey { key: String, found: String, byte: u64 },
     /// A string longer than the format, or the file, allows.
-    #[error("the length of {what} is {found}; must be at most {max} (byte {byte})")]
+    #[error("the length of {what} is {found}; must be at most {max} (byte {byte}){}", cut_short(*found, limits::STRING_BYTES))]
     StringLength { what: String, found: u64, max: u64, byte: u64 },
     /// Text that is not UTF-8; `byte` is where it stops being so.
     #[error("{what} is not valid UTF-8; must be text (byte {byte})")]
@@ -96,7 +96,7 @@ pub enum GgufError {
     #[error("the bool {} is {found}; must be 0 or 1 (byte {byte})", Escaped(key))]
     BadBool { key: String, found: u8, byte: u64 },
     /// An array that claims more elements than the format, or the file, allows.
-    #[error("the length of array {} is {found}; must be at most {max} (byte {byte})", Escaped(key))]
+    #[error("the length of array {} is {found}; must be at most {max} (byte {byte}){}", Escaped(key), cut_short(*found, limits::ARRAY_ELEMS))]
     ArrayLength { key: String, found: u64, max: u64, byte: u64 },
     /// An array of arrays.
     #[error(
@@ -263,4 +263,9 @@ impl GgufError {
     pub(crate) fn in_shard(self, path: &std::path::Path) -> Self {
         Self::Shard { path: path.to_path_buf(), source: Box::new(self) }
     }
+}
+
+/// What to think of a length that is allowed, but goes on after the end of the file.
+fn cut_short(found: u64, limit: u64) -> &'static str {
+    if found <= limit { ", the file ends: truncated download?" } else { "" }
 }

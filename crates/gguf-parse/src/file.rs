@@ -12,7 +12,7 @@ pub(crate) struct Shard {
     bytes: Bytes,
     pub(crate) header: Header,
     /// Where tensor offsets count from.
-    data_start: usize,
+    pub(crate) data_start: usize,
     /// What is odd but harmless.
     pub(crate) odd: Vec<Oddity>,
 }
@@ -25,10 +25,11 @@ impl Shard {
     pub(crate) fn new(bytes: Bytes) -> Result<Self, GgufError> {
         let file = bytes.as_slice();
         let header = header::parse(file)?;
-        let data_start = to_u64(header.end).next_multiple_of(header.alignment);
+        // Without tensors there is no data section, and the header need not be padded.
+        let alignment = if header.tensors.is_empty() { 1 } else { header.alignment };
+        let data_start = to_u64(header.end).next_multiple_of(alignment);
         check_data(file, &header, data_start)?;
-        // Without tensors nothing is read at `data_start`, which may be past the end.
-        let data_start = usize::try_from(data_start).unwrap_or(file.len()).min(file.len());
+        let data_start = usize::try_from(data_start).unwrap_or(file.len());
         let odd = oddities(file, &header, data_start);
         Ok(Self { bytes, header, data_start, odd })
     }

@@ -79,6 +79,12 @@ impl Gguf {
         usize::try_from(self.shards[0].header.alignment).unwrap_or(usize::MAX)
     }
 
+    /// Where the data section begins in the first file; where the header ends if it has no tensors.
+    #[must_use]
+    pub fn data_offset(&self) -> usize {
+        self.shards[0].data_start
+    }
+
     /// Number of files.
     #[must_use]
     pub fn n_shards(&self) -> usize {

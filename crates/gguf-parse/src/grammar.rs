@@ -11,11 +11,11 @@
 //! padding  := zeros up to a multiple of general.alignment (32 if absent)
 //! data     := (bytes of a tensor, padding){n_tensors}
 //! ```
-//! Versions 2 and 3 share this layout; 3 only allows big-endian files, which version 2 and this crate do not know.
+//! Versions 2 and 3 share this layout; 3 only adds big-endian files, which this crate refuses.
 //! Source: the GGUF specification of the ggml project, and what llama.cpp accepts.
 //!
 //! A rule checks every length and count against the bytes that are left, before it loops or slices. No rule
-//! calls itself, and none allocates.
+//! calls itself, and none allocates but for an error.
 use crate::fault::{Fault, Parsed, fail, fail_short, failure};
 use crate::limits::{self, to_u64};
 use crate::tensor::Dims;
@@ -38,15 +38,8 @@ pub(crate) fn prelude(i: &[u8]) -> Parsed<'_, Prelude> {
     let (i, version) = version(i)?;
     let (at_n_kv, n_tensors) = le_u64(i)?;
     let (rest, n_kv) = le_u64(at_n_kv)?;
-    let n_tensors =
-        count(i, rest, "the number of tensors", n_tensors, (limits::TENSORS, MIN_TENSOR_BYTES))?;
-    let n_kv = count(
-        at_n_kv,
-        rest,
-        "the number of metadata pairs",
-        n_kv,
-        (limits::PAIRS, MIN_PAIR_BYTES),
-    )?;
+    let n_tensors = count(i, rest, n_tensors, &TENSORS)?;
+    let n_kv = count(at_n_kv, rest, n_kv, &PAIRS)?;
     if n_tensors == 0 && n_kv == 0 {
         return fail(i, |byte| GgufError::NoContent { byte });
     }
@@ -85,20 +78,29 @@ fn unsupported(found: u32, reason: &'static str) -> GgufError {
     GgufError::UnsupportedVersion { found, reason }
 }
 
-/// Key, type, and one byte of value.
-const MIN_PAIR_BYTES: u64 = 8 + 4 + 1;
-/// Name, number of dimensions, type, offset.
-const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
-
-/// The count at `at` of things in `rest`: no more than a limit, and than fit if each takes so many bytes.
-fn count<'a>(
-    at: &'a [u8],
-    rest: &[u8],
+/// What is counted: how many there may be, and how long each is at least.
+struct Counted {
     what: &'static str,
+    limit: u64,
+    min_bytes: u64,
+}
+
+/// A pair is a key, a type, and at least a byte of value.
+const PAIRS: Counted =
+    Counted { what: "the number of metadata pairs", limit: limits::PAIRS, min_bytes: 8 + 4 + 1 };
+/// A tensor is a name, the number of its dimensions, a type and an offset.
+const TENSORS: Counted =
+    Counted { what: "the number of tensors", limit: limits::TENSORS, min_bytes: 8 + 4 + 4 + 8 };
+
+/// The count at `at` of things in `rest`.
+fn count<'a>(
+    at: &[u8],
+    rest: &[u8],
     found: u64,
-    (limit, min_bytes): (u64, u64),
+    counted: &Counted,
 ) -> Result<usize, Err<Fault<'a>>> {
-    let max = limit.min(to_u64(rest.len()) / min_bytes);
+    let what = counted.what;
+    let max = counted.limit.min(to_u64(rest.len()) / counted.min_bytes);
     match usize::try_from(found) {
         Ok(n) if found <= max => Ok(n),
         _ => Err(failure(at, false, move |byte| GgufError::Count { what, found, max, byte })),

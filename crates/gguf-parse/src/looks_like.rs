@@ -19,6 +19,8 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
 
 /// One sentence on what `file` looks like.
 pub(crate) fn looks_like(file: &[u8]) -> &'static str {
+    // A web page may begin with blanks, but not with gigabytes of them.
+    let file = file.get(..1024).unwrap_or(file);
     if let Some((_, hint)) = BEGINNINGS.iter().find(|(start, _)| file.starts_with(start)) {
         return hint;
     }

@@ -4,7 +4,7 @@
 use crate::file::Shard;
 use crate::index::{Duplicate, NameIndex};
 use crate::limits::{self, to_u64};
-use crate::{GgufError, Metadata, TensorInfo};
+use crate::{Escaped, GgufError, Metadata, TensorInfo};
 use std::path::{Path, PathBuf};
 
 const NO: &str = "split.no";
@@ -59,7 +59,8 @@ impl<'a> Names<'a> {
             return Err(GgufError::SplitName { found: name.to_string(), expected: ending });
         };
         if no != 0 {
-            let expected = format!("0: open the first shard, {prefix}{}", Self::ending(0, count));
+            let first = format!("{prefix}{}", Self::ending(0, count));
+            let expected = format!("0: open the first shard, {}", Escaped(&first));
             return Err(GgufError::BadSplit { key: NO, found: no.into(), expected });
         }
         Ok(Self { first, prefix: prefix.to_string(), count })

@@ -95,8 +95,10 @@ impl GgufPlan {
         self
     }
 
-    /// Adds a tensor; `ne` innermost first.
+    /// Adds a tensor; `ne` innermost first. Outermost dimensions of 1 are left out, as ggml does.
     pub fn tensor(&mut self, name: &str, ty: GgmlType, ne: &[u64]) -> &mut Self {
+        let n_dims = ne.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
+        let ne = ne.get(..n_dims).unwrap_or(ne);
         self.tensors.push(PlannedTensor { name: name.to_string(), ty, ne: ne.to_vec() });
         self
     }
@@ -126,6 +128,13 @@ impl GgufPlan {
             file.resize(file.len().saturating_add(slot.padding), 0);
         }
         Ok(file)
+    }
+
+    /// Everything before the data section: header and padding.
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn header_bytes(&self) -> Result<Vec<u8>, GgufError> {
+        Ok(self.layout()?.header)
     }
 
     fn put(&mut self, key: &str, encoded: Vec<u8>) -> &mut Self {

@@ -127,7 +127,7 @@ fn shards_must_be_opened_first_to_last_and_by_their_names() {
     assert_eq!(error.code(), "E-SPLIT");
     assert_eq!(
         error.to_string(),
-        "split.no is 1; must be 0: open the first shard, m-00001-of-00002.gguf"
+        r#"split.no is 1; must be 0: open the first shard, "m-00001-of-00002.gguf""#
     );
     let renamed = folder.path().join("renamed.gguf");
     fs::rename(folder.path().join("m-00001-of-00002.gguf"), &renamed).unwrap();
@@ -221,7 +221,7 @@ fn a_file_that_could_not_be_opened_is_not_written() {
     assert_eq!(code(GgufPlan::new().set("general.alignment", Value::U32(3))), "E-ALIGN");
     assert_eq!(code(GgufPlan::new().set("general.alignment", Value::U8(0))), "E-KEYTYPE");
     assert_eq!(code(GgufPlan::new().tensor("x", GgmlType::Q4_K, &[32])), "E-BLOCK");
-    assert_eq!(code(GgufPlan::new().tensor("x", GgmlType::F32, &[1, 1, 1, 1, 1])), "E-NDIMS");
+    assert_eq!(code(GgufPlan::new().tensor("x", GgmlType::F32, &[1, 1, 1, 1, 2])), "E-NDIMS");
     assert_eq!(code(GgufPlan::new().tensor("x", GgmlType::F32, &[u64::MAX])), "E-DIM");
     assert_eq!(
         code(GgufPlan::new().tensor("x", GgmlType::F32, &[1]).tensor("x", GgmlType::F32, &[1])),

@@ -396,6 +396,18 @@ fn messages_say_where_and_what_to_do() {
         "general.alignment is 3; must be a power of two, at most 1048576 (byte 98)"
     );
     assert_eq!(
+        message(t0()[..66].to_vec()),
+        r#"the length of the string "general.architecture" is 5; must be at most 2 (byte 56), the file ends: truncated download?"#
+    );
+    assert_eq!(
+        message(t0_with_u64(56, 1 << 40)),
+        r#"the length of the string "general.architecture" is 1099511627776; must be at most 384 (byte 56)"#
+    );
+    assert_eq!(
+        message(t0_with_u32(4, 4)),
+        "the version is 4; must be 2 or 3 (byte 4): this file is newer than v3"
+    );
+    assert_eq!(
         message(t0_with_u64(166, 32)),
         r#"the offset of tensor "a" is 32; must be 0, where the tensor before ends (byte 166)"#
     );

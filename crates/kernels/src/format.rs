@@ -97,10 +97,20 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     fn parts(block: &Self::Block) -> Parts;
 }
 
+/// The floating-point types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloatKind {
+    F32,
+    F16,
+    BF16,
+}
+
 /// A type whose elements are floating-point numbers.
 pub(crate) trait Float: Copy + Send + Sync + 'static {
     /// The file's block: one element.
     type Block: dequant::Block;
+    /// Which of the three it is.
+    const KIND: FloatKind;
     /// Bytes of an element.
     const BYTES: usize = size_of::<Self::Block>();
     /// The value.
@@ -180,6 +190,7 @@ macro_rules! floats {
         pub(crate) struct $name;
         impl Float for $name {
             type Block = $block;
+            const KIND: FloatKind = FloatKind::$name;
             #[inline]
             fn value(bytes: &[u8]) -> f32 {
                 let $b = bytes;

@@ -17,7 +17,7 @@
 //! compute just this.
 
 use crate::acts::{Codes, Floats};
-use crate::format::{ROWS, with_format};
+use crate::format::{Float, Format, ROWS, with_format};
 use crate::team::{BlockMut, Columns, Schedule};
 use crate::{Acts, Isa, Matrix, Team, scalar};
 use std::ops::Range;
@@ -45,11 +45,25 @@ pub struct Linear<'a> {
 pub(crate) type Sums = [f32; ROWS];
 
 /// Multiplies a group of 16 rows with some tokens (a range that begins at a tile) in blocks of codes.
-pub(crate) type QuantKernel =
-    fn(group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
+type QuantKernel = fn(Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
 /// The same for floating-point weights.
-pub(crate) type FloatKernel =
-    fn(group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
+type FloatKernel = fn(Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
+
+fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+    match isa {
+        Isa::Scalar => scalar::linear::quant::<F>(group, acts, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => crate::x86_64::linear::quant::<F>(token, group, acts, tokens, sums),
+    }
+}
+
+fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
+    match isa {
+        Isa::Scalar => scalar::linear::float::<W>(group, acts, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums),
+    }
+}
 
 /// A matrix with its kernel and its activations.
 enum Kernel<'a> {
@@ -59,6 +73,7 @@ enum Kernel<'a> {
 
 /// What a thread needs of a [`Linear`].
 struct Product<'a> {
+    isa: Isa,
     w: &'a Matrix,
     kernel: Kernel<'a>,
     bias: Option<&'a [f32]>,
@@ -75,7 +90,7 @@ pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) 
     for product in products {
         check(acts, product);
         let Linear { w, bias, out, add } = product;
-        inputs.push(Product { w, kernel: Kernel::of(isa, w, acts), bias: *bias, add: *add });
+        inputs.push(Product { isa, w, kernel: Kernel::of(w, acts), bias: *bias, add: *add });
         outputs.push(Columns {
             data: out,
             n_cols: w.n_rows(),
@@ -100,19 +115,18 @@ fn check(acts: &Acts, product: &Linear<'_>) {
 }
 
 impl<'a> Kernel<'a> {
-    fn of(isa: Isa, w: &Matrix, acts: &'a Acts) -> Self {
+    fn of(w: &Matrix, acts: &'a Acts) -> Self {
         let form = w.act_form();
-        let _ = isa;
         with_format!(w.ty(),
-            F => Kernel::Quant(scalar::linear::quant::<F>, acts.codes(<F as crate::format::Format>::K)),
-            W => Kernel::Float(scalar::linear::float::<W>, acts.floats(form)))
+            F => Kernel::Quant(quant::<F>, acts.codes(F::K)),
+            W => Kernel::Float(float::<W>, acts.floats(form)))
         .unwrap_or_else(|| unreachable!("a matrix has a supported type"))
     }
 
-    fn run(&self, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
+    fn run(&self, isa: Isa, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
         match self {
-            Kernel::Quant(kernel, acts) => kernel(group, acts, tokens, sums),
-            Kernel::Float(kernel, acts) => kernel(group, acts, tokens, sums),
+            Kernel::Quant(kernel, acts) => kernel(isa, group, acts, tokens, sums),
+            Kernel::Float(kernel, acts) => kernel(isa, group, acts, tokens, sums),
         }
     }
 }
@@ -127,7 +141,7 @@ impl Product<'_> {
             let sums = &mut sums[..tokens.len()];
             for start in rows.clone().step_by(ROWS) {
                 sums.fill([0.0; ROWS]);
-                self.kernel.run(self.w.group(start / ROWS), tokens.clone(), sums);
+                self.kernel.run(self.isa, self.w.group(start / ROWS), tokens.clone(), sums);
                 let group = start..rows.end.min(start + ROWS);
                 let columns = start - rows.start..group.end - rows.start;
                 let bias = self.bias.map(|bias| &bias[group]);

@@ -80,8 +80,14 @@ impl T1 {
             .set_u32("tokenizer.ggml.eos_token_id", 261)
     }
 
+    /// A file with nothing in it, to begin from.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { pairs: Vec::new(), tensors: Vec::new() }
+    }
+
     fn without_vocabulary() -> Self {
-        let mut model = Self { pairs: Vec::new(), tensors: Vec::new() }
+        let mut model = Self::empty()
             .set_str("general.architecture", "llama")
             .set_str("general.name", "T1")
             .set_u32("general.file_type", 0)

@@ -79,7 +79,7 @@ impl Block {
     }
 }
 
-/// A [`QuantKernel`](crate::linear::QuantKernel).
+/// Multiplies a group of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
     group: &[u8],
     acts: &Codes,
@@ -99,7 +99,7 @@ pub(crate) fn quant<F: Format>(
     }
 }
 
-/// A [`FloatKernel`](crate::linear::FloatKernel).
+/// The same for floating-point weights.
 pub(crate) fn float<W: Float>(
     group: &[u8],
     acts: &Floats,

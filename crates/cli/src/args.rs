@@ -1,0 +1,349 @@
+//! The command line.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use llama_model::Numerics;
+use sampler::{Params, UserSet};
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
+
+/// Runs GGUF language models on CPUs, in lockstep with llama.cpp.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print errors as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json_errors: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lockstep run \"The capital of France is\"        the default model continues the text
+  lockstep run -m path/to/model.gguf -f prompt.txt -n 100 --temp 0
+  lockstep inspect smollm2                       what is in the file
+  lockstep quantize model.gguf small.gguf Q4_K_M
+
+A MODEL is a path, a short name (see `lockstep list`), or hf:OWNER/REPO/FILE.gguf.
+Exit status: 0 success, 2 usage, 65 malformed input, 66 missing or unreadable input, 69 not supported,
+70 a defect of lockstep, 71 not enough memory, 74 input/output error, 130 interrupted.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lockstep run \"Once upon a time\" -n 64
+  lockstep run \"2 + 2 =\" --temp 0                 the most likely token at each step
+  echo \"Roses are red,\" | lockstep run --seed 7   the prompt from standard input
+  lockstep run --ids 504,3575,282 --json --logits 5
+  lockstep run \"Hello\" --numerics reference       the bits of llama.cpp's scalar build";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a text
+    #[command(after_help = RUN_EXAMPLES, allow_negative_numbers = true)]
+    Run(Box<RunArgs>),
+    /// Show how a text is cut into tokens
+    Tokenize(TokenizeArgs),
+    /// Show a model's metadata, tensors and memory needs
+    Inspect(InspectArgs),
+    /// Write a model with other tensor types
+    Quantize(QuantizeArgs),
+    /// Fetch a model into the cache and print its path
+    Pull(PullArgs),
+    /// List the models that have a short name
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The text to continue, taken as it is; without it (and without -f or --ids) standard input is read
+    pub(crate) prompt: Option<String>,
+
+    /// Read the prompt from FILE (- is standard input); one newline at its end is dropped
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Start from these token ids instead of a text
+    #[arg(long, value_name = "ID,ID,…", value_delimiter = ',', conflicts_with_all = ["prompt", "file"])]
+    pub(crate) ids: Option<Vec<u32>>,
+
+    /// Path, short name, or hf:OWNER/REPO/FILE.gguf
+    #[arg(short, long, value_name = "MODEL", default_value = "smollm2")]
+    pub(crate) model: OsString,
+
+    /// Tokens to generate; -1: until the text ends or the context is full
+    #[arg(short, long, value_name = "N", default_value = "-1")]
+    pub(crate) n_predict: Limit,
+
+    /// Context size in tokens; 0: that of the model's training, or what half of the free memory holds
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub(crate) ctx_size: usize,
+
+    /// Threads to compute with [default: the physical cores allowed]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// Arithmetic: fast; reference (bit-identical to llama.cpp's scalar build); oracle (f64)
+    #[arg(long, value_name = "KIND", default_value = "fast")]
+    pub(crate) numerics: NumericsArg,
+
+    /// Instruction set of fast: auto, scalar, avx2, …
+    #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
+    pub(crate) isa: String,
+
+    /// Compute everything anew at every step; slow, and the same bits
+    #[arg(long)]
+    pub(crate) no_kv_cache: bool,
+
+    /// Never end the text: ban the tokens that end it
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// With --json: show this many highest logits for each token
+    #[arg(long, value_name = "K", default_value_t = 10, requires = "json")]
+    pub(crate) logits: usize,
+
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+}
+
+/// The sampler's flags; those not given are the model's `general.sampling.*`, else llama.cpp's defaults.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Temperature; 0 takes the most likely token [default: 0.8]
+    #[arg(long, value_name = "N", visible_alias = "temperature")]
+    temp: Option<f32>,
+    /// Range in which entropy moves the temperature [default: 0, off]
+    #[arg(long, value_name = "N")]
+    dynatemp_range: Option<f32>,
+    /// Exponent of that movement [default: 1]
+    #[arg(long, value_name = "N")]
+    dynatemp_exp: Option<f32>,
+    /// Keep the K most likely tokens [default: 40; 0: all]
+    #[arg(long, value_name = "K")]
+    top_k: Option<i32>,
+    /// Keep the likeliest tokens that make up this probability [default: 0.95; 1: all]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Keep tokens at least this likely, relative to the likeliest [default: 0.05; 0: all]
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Keep the most typical tokens that make up this probability [default: 1, off]
+    #[arg(long, value_name = "P", visible_alias = "typical-p")]
+    typical: Option<f32>,
+    /// Make recent tokens less likely [default: 1, off]
+    #[arg(long, value_name = "N")]
+    repeat_penalty: Option<f32>,
+    /// How many tokens are recent, prompt included [default: 64]
+    #[arg(long, value_name = "N")]
+    repeat_last_n: Option<i32>,
+    /// Taken from a recent token's logit each time it occurs [default: 0, off]
+    #[arg(long, value_name = "N")]
+    frequency_penalty: Option<f32>,
+    /// Taken from a recent token's logit once [default: 0, off]
+    #[arg(long, value_name = "N")]
+    presence_penalty: Option<f32>,
+    /// Add BIAS to the logit of token ID (ID-inf bans it); may be repeated
+    #[arg(long, value_name = "ID+BIAS|ID-BIAS")]
+    logit_bias: Vec<LogitBias>,
+    /// Seed of the random numbers; -1: a new one each time
+    #[arg(short, long, value_name = "N", default_value = "-1")]
+    seed: Seed,
+}
+
+impl SamplingArgs {
+    /// llama.cpp's defaults with what the user gave, and which of these the model may not change.
+    pub(crate) fn params(&self) -> (Params, UserSet) {
+        let d = Params::default();
+        let params = Params {
+            seed: self.seed.0,
+            temp: self.temp.unwrap_or(d.temp),
+            dynatemp_range: self.dynatemp_range.unwrap_or(d.dynatemp_range),
+            dynatemp_exponent: self.dynatemp_exp.unwrap_or(d.dynatemp_exponent),
+            top_k: self.top_k.unwrap_or(d.top_k),
+            top_p: self.top_p.unwrap_or(d.top_p),
+            min_p: self.min_p.unwrap_or(d.min_p),
+            typical_p: self.typical.unwrap_or(d.typical_p),
+            penalty_last_n: self.repeat_last_n.unwrap_or(d.penalty_last_n),
+            penalty_repeat: self.repeat_penalty.unwrap_or(d.penalty_repeat),
+            penalty_freq: self.frequency_penalty.unwrap_or(d.penalty_freq),
+            penalty_present: self.presence_penalty.unwrap_or(d.penalty_present),
+            logit_bias: self.logit_bias.iter().map(|b| (b.id, b.bias)).collect(),
+            ..d
+        };
+        let user_set = UserSet {
+            order: false,
+            top_k: self.top_k.is_some(),
+            top_p: self.top_p.is_some(),
+            min_p: self.min_p.is_some(),
+            temp: self.temp.is_some(),
+            penalty_last_n: self.repeat_last_n.is_some(),
+            penalty_repeat: self.repeat_penalty.is_some(),
+        };
+        (params, user_set)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    /// Path, short name, or hf:OWNER/REPO/FILE.gguf
+    pub(crate) model: OsString,
+    /// The text; without it standard input is read
+    pub(crate) text: Option<String>,
+    /// Read NUL-separated texts from standard input and print a JSON array of ids for each
+    #[arg(long, conflicts_with_all = ["text", "ids_only"])]
+    pub(crate) null: bool,
+    /// Add no special tokens, and take those written in the text as text
+    #[arg(long)]
+    pub(crate) no_special: bool,
+    /// Print one JSON array of ids instead of a table
+    #[arg(long)]
+    pub(crate) ids_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Path, short name, or hf:OWNER/REPO/FILE.gguf
+    pub(crate) model: OsString,
+    /// Print one JSON object, arrays in full
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuantizeArgs {
+    /// Path, short name, or hf:OWNER/REPO/FILE.gguf
+    pub(crate) src: OsString,
+    /// The file to write
+    pub(crate) dst: PathBuf,
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M or Q4_0
+    #[arg(value_name = "TYPE")]
+    pub(crate) ty: String,
+    /// Also take a source that is quantized already; the losses add up
+    #[arg(long)]
+    pub(crate) allow_requantize: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// A short name (see `lockstep list`) or hf:OWNER/REPO/FILE.gguf
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// [`Numerics`] by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum NumericsArg {
+    Fast,
+    Reference,
+    Oracle,
+}
+
+impl From<NumericsArg> for Numerics {
+    fn from(arg: NumericsArg) -> Self {
+        match arg {
+            NumericsArg::Fast => Self::Fast,
+            NumericsArg::Reference => Self::Reference,
+            NumericsArg::Oracle => Self::Oracle,
+        }
+    }
+}
+
+/// A number of tokens, or -1 for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<usize>);
+
+impl FromStr for Limit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<i64>().map(usize::try_from) {
+            Ok(Ok(n)) => Ok(Self(Some(n))),
+            Ok(Err(_)) if text == "-1" => Ok(Self(None)),
+            _ => Err("must be -1 or a number of tokens"),
+        }
+    }
+}
+
+/// A seed, or -1 for a random one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seed(u32);
+
+impl FromStr for Seed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<u32>() {
+            Ok(seed) => Ok(Self(seed)),
+            Err(_) if text == "-1" => Ok(Self(Params::RANDOM_SEED)),
+            Err(_) => Err("must be -1 or a number below 2^32"),
+        }
+    }
+}
+
+/// `ID+BIAS` or `ID-BIAS`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct LogitBias {
+    id: u32,
+    bias: f32,
+}
+
+impl FromStr for LogitBias {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "must be a token id, + or -, and a number";
+        let sign = text.find(['+', '-']).ok_or(WANTED)?;
+        let (id, signed) = text.split_at(sign);
+        let id = id.parse().map_err(|_| WANTED)?;
+        let bias: f32 = signed.parse().map_err(|_| WANTED)?;
+        Ok(Self { id, bias })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn small_languages() {
+        assert_eq!("-1".parse(), Ok(Limit(None)));
+        assert_eq!("0".parse(), Ok(Limit(Some(0))));
+        for bad in ["-2", "-3", "", "1.5", "99999999999999999999"] {
+            assert!(bad.parse::<Limit>().is_err(), "{bad}");
+        }
+        assert_eq!("7".parse(), Ok(Seed(7)));
+        assert_eq!("-1".parse(), Ok(Seed(u32::MAX)));
+        assert!("4294967296".parse::<Seed>().is_err() && "-2".parse::<Seed>().is_err());
+        assert_eq!("15+2.5".parse(), Ok(LogitBias { id: 15, bias: 2.5 }));
+        assert_eq!("15-inf".parse(), Ok(LogitBias { id: 15, bias: f32::NEG_INFINITY }));
+        for bad in ["15", "-1+5", "+5", "15+", "15*2", "x+1", "4294967296+1", "1+-2"] {
+            assert!(bad.parse::<LogitBias>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_user_gave_is_not_the_models_to_change() {
+        let cli =
+            Cli::try_parse_from(["lockstep", "run", "x", "--temp", "0", "--top-k=3"]).unwrap();
+        let Command::Run(args) = cli.command else { panic!("run was asked for") };
+        let (params, user_set) = args.sampling.params();
+        assert_eq!(params, Params { temp: 0.0, top_k: 3, ..Params::default() });
+        assert_eq!(user_set, UserSet { temp: true, top_k: true, ..UserSet::default() });
+    }
+}

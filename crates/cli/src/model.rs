@@ -1,0 +1,47 @@
+//! From a model's name to an open file.
+use crate::{
+    errors::{At, CliError},
+    output,
+    progress::Progress,
+};
+use gguf_parse::Gguf;
+use model_store::Store;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+use tokenizer::Tokenizer;
+
+/// The path of MODEL, fetched first if it is a name.
+pub(crate) fn resolve(model: &OsStr) -> Result<PathBuf, CliError> {
+    // What is not UTF-8 can only be a path.
+    let Some(name) = model.to_str() else { return Ok(model.into()) };
+    let path = Path::new(name);
+    // A path needs no cache, not even a place for one.
+    if model_store::registry().iter().all(|m| m.name != name) && path.symlink_metadata().is_ok() {
+        return Ok(path.to_owned());
+    }
+    let mut bar = Progress::bytes("fetching");
+    Ok(Store::open()?.resolve(name, &mut |done, all| bar.set(done, all))?)
+}
+
+/// Opens and checks a file; what is odd but harmless is told.
+pub(crate) fn open(path: &Path) -> Result<Gguf, CliError> {
+    let gguf = Gguf::open(path).at(path)?;
+    warn_all(path, gguf.warnings());
+    Ok(gguf)
+}
+
+/// The file's tokenizer.
+pub(crate) fn tokenizer(path: &Path, gguf: &Gguf) -> Result<Tokenizer, CliError> {
+    let tokenizer = Tokenizer::from_metadata(gguf.metadata()).at(path)?;
+    warn_all(path, tokenizer.warnings());
+    Ok(tokenizer)
+}
+
+/// Prints warnings about a file.
+pub(crate) fn warn_all(path: &Path, warnings: &[String]) {
+    for warning in warnings {
+        output::eprint_warning(path, warning);
+    }
+}

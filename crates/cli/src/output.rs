@@ -1,0 +1,58 @@
+//! Standard output and standard error. A closed pipe ends the program quietly; colors appear only on a terminal.
+use crate::errors::{CliError, one_line};
+use clap::builder::StyledStr;
+use serde::Serialize;
+use std::{
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+/// Writes text to standard output at once, so that it can be read while it is being made.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| CliError::stdout(&e))
+}
+
+/// Hands a buffered standard output to `write`.
+pub(crate) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CliError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    write(&mut out).and_then(|()| out.flush()).map_err(|e| CliError::stdout(&e))
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    print_with(|out| {
+        serde_json::to_writer(&mut *out, value)?;
+        writeln!(out)
+    })
+}
+
+/// Prints help as clap styles it.
+pub(crate) fn print_styled(text: &StyledStr) -> Result<(), CliError> {
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    write!(out, "{}", text.ansi()).map_err(|e| CliError::stdout(&e))
+}
+
+/// A line on standard error. If that fails there is nobody left to tell.
+pub(crate) fn eprint_line(line: &str) {
+    let mut err = io::stderr().lock();
+    drop(writeln!(err, "{line}"));
+}
+
+/// `error[CODE]: LINE`.
+pub(crate) fn eprint_error(code: &str, line: &str) {
+    eprint_labelled("\x1b[1;31m", &format!("error[{code}]"), line);
+}
+
+/// `warning: PATH: TEXT` for what is odd but harmless.
+pub(crate) fn eprint_warning(path: &Path, text: &str) {
+    let line = one_line(&format!("{}: {text}", path.display()));
+    eprint_labelled("\x1b[1;33m", "warning", &line);
+}
+
+fn eprint_labelled(style: &str, label: &str, line: &str) {
+    let mut err = anstream::AutoStream::auto(io::stderr().lock());
+    drop(writeln!(err, "{style}{label}\x1b[0m: {line}"));
+}

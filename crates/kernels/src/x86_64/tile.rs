@@ -1,0 +1,327 @@
+//! The micro-kernels: 16 rows times a few tokens, over one block.
+//!
+//! Rows are lanes. A quad line of codes (unsigned) meets 4 activations (signed) repeated in all lanes in
+//! `vpmaddubsw`, which adds pairs of products in 16 bits; [`span`] of them are added up in 16 bits before `vpmaddwd`
+//! multiplies with the integer scales and widens. Sums with a bias may wrap around on the way: the bias is
+//! subtracted modulo 2^16, and the true result fits.
+//!
+//! 8-bit weights leave no room for that. One token: `vpsignb` moves the weight's sign to the activation. More:
+//! weights and activations as 16-bit pairs in `vpmaddwd`, which takes fewer instructions per product once the
+//! widening of the weights is shared.
+#![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
+#![expect(clippy::needless_range_loop, reason = "the loops number registers")]
+
+use super::unpack::{self, Header};
+use crate::acts::{Codes, Pair};
+use crate::format::{CHUNK, Format, chunk_bytes};
+use std::arch::x86_64::*;
+
+/// The f32 sums of a token: rows 0 to 7, rows 8 to 15.
+pub(super) type Acc = [__m256; 2];
+
+/// Quads whose products are added in 16 bits: as many as fit, a sub-block at most.
+const fn span<F: Format>() -> usize {
+    if F::BITS == 8 {
+        return 1;
+    }
+    // The largest code; with a bias, of the result that must fit in the end.
+    let code = if F::BIAS > 0 { F::BIAS } else { (1 << F::BITS) - 1 };
+    let largest = 2 * 127 * code;
+    let span = if 8 * largest <= 32767 && F::GROUP >= 32 { 8 } else { 4 };
+    assert!(span == 8 || 4 * largest <= 32767, "the sum of a span fits in 16 bits");
+    assert!(F::BIAS == 0 || span * 4 == F::GROUP, "the sums for the bias are those of a span");
+    span
+}
+
+/// Where a tile's activations of one block are.
+#[derive(Clone, Copy)]
+pub(super) struct TileActs {
+    codes: *const i8,
+    wide: *const Pair,
+    lanes: *const Pair,
+    sums: *const Pair,
+    d: *const f32,
+    s: *const f32,
+}
+
+impl TileActs {
+    /// The tile that begins at token `first`, in block `block`.
+    pub(super) fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
+        let at = block * acts.n_tokens + first;
+        let (sums, n) = if F::GROUP == 16 { (&acts.sums16, 8) } else { (&acts.sums32, 4) };
+        Self {
+            codes: acts.codes[at * F::K..].as_ptr(),
+            wide: acts.wide.get(at * F::K / 2..).unwrap_or_default().as_ptr(),
+            lanes: acts.lanes[at * acts.groups()..].as_ptr(),
+            sums: sums.get(at * n..).unwrap_or_default().as_ptr(),
+            d: acts.d[at..].as_ptr(),
+            s: acts.s.get(at..).unwrap_or_default().as_ptr(),
+        }
+    }
+}
+
+/// 32 bits repeated in all lanes.
+///
+/// # Safety
+/// `from` is readable for 4 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn broadcast<T>(from: *const T) -> __m256i {
+    // SAFETY: the caller's promise; no alignment is needed.
+    _mm256_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
+}
+
+/// Where the codes of a block come from.
+pub(super) trait Source<F: Format>: Copy {
+    /// 8 rows of a chunk.
+    type Chunk: Copy;
+    /// The rows of half `half` (0 or 1) of chunk `chunk`.
+    ///
+    /// # Safety
+    /// The block is readable; `chunk < F::CHUNKS`; `half < 2`. The CPU has AVX2.
+    unsafe fn chunk(self, chunk: usize, half: usize) -> Self::Chunk;
+    /// Quad `quad < 8` of a chunk.
+    ///
+    /// # Safety
+    /// As for `chunk`.
+    unsafe fn quad(chunk: &Self::Chunk, quad: usize) -> __m256i;
+}
+
+/// A packed block; unpacks as it is read.
+#[derive(Clone, Copy)]
+pub(super) struct Packed(pub(super) *const u8);
+
+impl<F: Format> Source<F> for Packed {
+    type Chunk = [__m256i; 8];
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn chunk(self, chunk: usize, half: usize) -> [__m256i; 8] {
+        let at = F::HEADER.n_bytes() + chunk * chunk_bytes(F::BITS) + 32 * half;
+        // SAFETY: inside the block.
+        unsafe { unpack::quads::<F>(self.0.add(at)) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn quad(chunk: &[__m256i; 8], quad: usize) -> __m256i {
+        chunk[quad]
+    }
+}
+
+/// A block unpacked into quad lines.
+pub(super) type Lines = [[__m256i; 2]; 64];
+
+/// A block unpacked before.
+#[derive(Clone, Copy)]
+pub(super) struct Unpacked<'a>(pub(super) &'a Lines);
+
+impl<'a, F: Format> Source<F> for Unpacked<'a> {
+    type Chunk = (&'a [[__m256i; 2]; 8], usize);
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn chunk(self, chunk: usize, half: usize) -> Self::Chunk {
+        (&self.0.as_chunks::<8>().0[chunk], half)
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn quad(chunk: &Self::Chunk, quad: usize) -> __m256i {
+        chunk.0[quad][chunk.1]
+    }
+}
+
+/// One block of `T` tokens, for `R` halves of the rows from `half` on: adds to `acc`.
+///
+/// # Safety
+/// `w` and `header` are of a block of `F`, not of 8 bits; `a` is a tile of `T` tokens of activations for `F`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
+    w: S,
+    header: &Header,
+    a: TileActs,
+    half: usize,
+    acc: &mut [Acc; T],
+) {
+    let span = const { span::<F>() };
+    let zero = _mm256_setzero_si256();
+    let mut total = [[zero; R]; T];
+    for c in 0..F::CHUNKS {
+        // SAFETY: the caller's promise.
+        let first = unsafe { w.chunk(c, half) };
+        let mut chunks = [first; R];
+        for (r, chunk) in chunks.iter_mut().enumerate().skip(1) {
+            // SAFETY: the caller's promise.
+            *chunk = unsafe { w.chunk(c, half + r) };
+        }
+        for part in 0..8 / span {
+            let mut sums = [[zero; R]; T];
+            for quad in part * span..(part + 1) * span {
+                for (r, chunk) in chunks.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let w = unsafe { S::quad(chunk, quad) };
+                    for (t, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: quad `8 c + quad` of token `t`.
+                        let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };
+                        sums[r] = _mm256_add_epi16(sums[r], _mm256_maddubs_epi16(w, a));
+                    }
+                }
+            }
+            let column = c * CHUNK + part * span * 4;
+            if F::BIAS > 0 {
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: group `column / F::GROUP` of token `t`.
+                    let lanes = unsafe { broadcast(a.lanes.add(column / F::GROUP * T + t)) };
+                    let bias = times_bias::<F>(lanes);
+                    for sum in sums {
+                        *sum = _mm256_sub_epi16(*sum, bias);
+                    }
+                }
+            }
+            for (total, sums) in total.iter_mut().zip(sums) {
+                for r in 0..R {
+                    let scale = if F::HEADER.has_scales() {
+                        header.scales[column / F::GROUP][half + r]
+                    } else {
+                        _mm256_set1_epi16(1)
+                    };
+                    total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(sums[r], scale));
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { step::<F, T, R>(&total, header, a, half, acc) };
+}
+
+/// 16-bit lanes times the format's bias, a power of two.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn times_bias<F: Format>(lanes: __m256i) -> __m256i {
+    match F::BIAS {
+        4 => _mm256_slli_epi16::<2>(lanes),
+        8 => _mm256_slli_epi16::<3>(lanes),
+        16 => _mm256_slli_epi16::<4>(lanes),
+        _ => _mm256_slli_epi16::<5>(lanes),
+    }
+}
+
+/// The f32 step of a block: see [`crate::linear`].
+///
+/// # Safety
+/// As for [`block`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn step<F: Format, const T: usize, const R: usize>(
+    total: &[[__m256i; R]; T],
+    header: &Header,
+    a: TileActs,
+    half: usize,
+    acc: &mut [Acc; T],
+) {
+    for t in 0..T {
+        // SAFETY: token `t` of the tile.
+        let d = unsafe { _mm256_broadcast_ss(&*a.d.add(t)) };
+        for r in 0..R {
+            let h = half + r;
+            let sum = _mm256_mul_ps(_mm256_cvtepi32_ps(total[t][r]), header.d[h]);
+            acc[t][h] = _mm256_fmadd_ps(sum, d, acc[t][h]);
+            if F::HEADER.has_m() {
+                // SAFETY: as above; `s` is there for blocks of 32.
+                let s = unsafe { _mm256_broadcast_ss(&*a.s.add(t)) };
+                acc[t][h] = _mm256_fmadd_ps(header.m[h], s, acc[t][h]);
+            }
+            if F::HEADER.has_mins() {
+                let mut mins = _mm256_setzero_si256();
+                for j in 0..F::K / F::GROUP / 2 {
+                    // SAFETY: pair `j` of sums of token `t`.
+                    let sums = unsafe { broadcast(a.sums.add(j * T + t)) };
+                    mins = _mm256_add_epi32(mins, _mm256_madd_epi16(header.mins[j][h], sums));
+                }
+                let mins = _mm256_mul_ps(_mm256_cvtepi32_ps(mins), header.m[h]);
+                acc[t][h] = _mm256_fnmadd_ps(mins, d, acc[t][h]);
+            }
+        }
+    }
+}
+
+/// One block of one token, for weights of 8 bits.
+///
+/// # Safety
+/// `w` and `header` are of a block of `F`, of 8 bits; `a` is a tile of one token.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn signed_block<F: Format>(
+    w: Packed,
+    header: &Header,
+    a: TileActs,
+    acc: &mut [Acc; 1],
+) {
+    let mut total = [[_mm256_setzero_si256(); 2]];
+    for c in 0..F::CHUNKS {
+        for half in 0..2 {
+            // SAFETY: the caller's promise.
+            let quads: [__m256i; 8] = unsafe { Source::<F>::chunk(w, c, half) };
+            for (quad, w) in quads.into_iter().enumerate() {
+                // SAFETY: quad `8 c + quad` of the token.
+                let a = unsafe { broadcast(a.codes.add((8 * c + quad) * 4)) };
+                // |w| is at most 128, |a| at most 127: a pair of products fits.
+                let products = _mm256_maddubs_epi16(_mm256_sign_epi8(w, w), _mm256_sign_epi8(a, w));
+                let sums = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
+                total[0][half] = _mm256_add_epi32(total[0][half], sums);
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { step::<F, 1, 2>(&total, header, a, 0, acc) };
+}
+
+/// Widens a block of 8-bit weights to pair lines: pairs `2 i` and `2 i + 1` of columns from quad `i`.
+///
+/// # Safety
+/// `w` is a block of `F`, of 8 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64]) {
+    // A byte into the upper half of its 16-bit lane, from where it is shifted down with its sign.
+    let z = -128;
+    let low = _mm256_setr_epi8(
+        z, 0, z, 1, z, 4, z, 5, z, 8, z, 9, z, 12, z, 13, z, 0, z, 1, z, 4, z, 5, z, 8, z, 9, z,
+        12, z, 13,
+    );
+    let high = _mm256_add_epi8(low, _mm256_set1_epi16(0x0200));
+    for (c, lines) in lines.as_chunks_mut::<16>().0.iter_mut().take(F::CHUNKS).enumerate() {
+        for half in 0..2 {
+            // SAFETY: the caller's promise.
+            let quads: [__m256i; 8] = unsafe { Source::<F>::chunk(w, c, half) };
+            for (quad, w) in quads.into_iter().enumerate() {
+                lines[2 * quad][half] = _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(w, low));
+                lines[2 * quad + 1][half] = _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(w, high));
+            }
+        }
+    }
+}
+
+/// One block of `T` tokens, for weights of 8 bits that [`widen`] has unpacked.
+///
+/// # Safety
+/// `lines` and `header` are of a block of `F`, of 32 columns; `a` is a tile of `T` tokens with wide codes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn wide_block<F: Format, const T: usize>(
+    lines: &Lines,
+    header: &Header,
+    a: TileActs,
+    acc: &mut [Acc; T],
+) {
+    let mut total = [[_mm256_setzero_si256(); 2]; T];
+    for (pair, w) in lines.iter().enumerate().take(F::K / 2) {
+        for (t, total) in total.iter_mut().enumerate() {
+            // SAFETY: pair `pair` of token `t`.
+            let a = unsafe { broadcast(a.wide.add(pair * T + t)) };
+            for r in 0..2 {
+                total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(w[r], a));
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { step::<F, T, 2>(&total, header, a, 0, acc) };
+}

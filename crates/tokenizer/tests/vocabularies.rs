@@ -1,0 +1,49 @@
+//! The second tier: the vocabularies that come with llama.cpp, and a larger model, against llama.cpp.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support {
+    pub(crate) mod lines;
+    pub(crate) mod strings;
+    pub(crate) mod vocab_files;
+}
+
+use gguf_parse::Gguf;
+use std::path::Path;
+use support::{lines::check, vocab_files};
+use tokenizer::Tokenizer;
+
+fn check_file(name: &str, path: &Path) {
+    check(name, &Tokenizer::from_metadata(Gguf::open(path).unwrap().metadata()).unwrap());
+}
+
+macro_rules! vocabularies {
+    ($($test:ident = $name:literal;)*) => { $(
+        #[test]
+        fn $test() {
+            check_file($name, &vocab_files::fetch($name));
+        }
+    )* };
+}
+
+vocabularies! {
+    aquila = "aquila";
+    baichuan = "baichuan";
+    command_r = "command-r";
+    gpt_2 = "gpt-2";
+    gpt_neox = "gpt-neox";
+    llama_bpe = "llama-bpe";
+    llama_spm = "llama-spm";
+    mpt = "mpt";
+    phi_3 = "phi-3";
+    qwen2 = "qwen2";
+    qwen35 = "qwen35";
+    refact = "refact";
+    starcoder = "starcoder";
+}
+
+#[test]
+fn qwen2_5_coder() {
+    let store = model_store::Store::open().unwrap();
+    let path = store.resolve("qwen2.5-coder-0.5b", &mut |_, _| {}).unwrap();
+    check_file("qwen2.5-coder-0.5b", &path);
+}
