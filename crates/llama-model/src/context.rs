@@ -63,9 +63,9 @@ struct State<A: Arithmetic> {
 }
 
 enum AnyState {
-    Fast(State<Fast>),
-    Reference(State<Reference>),
-    Oracle(State<Oracle>),
+    Fast(Box<State<Fast>>),
+    Reference(Box<State<Reference>>),
+    Oracle(Box<State<Oracle>>),
 }
 
 /// Sequences in progress. `Send`, so it may move between threads; one thread at a time uses it.
@@ -117,9 +117,9 @@ impl Context {
             if n == 0 { String::new() } else { format!("; try a context of {n}") }
         })?;
         let state = match &model.net {
-            AnyNet::Fast(net) => AnyState::Fast(State::new(net, &options)?),
-            AnyNet::Reference(net) => AnyState::Reference(State::new(net, &options)?),
-            AnyNet::Oracle(net) => AnyState::Oracle(State::new(net, &options)?),
+            AnyNet::Fast(net) => AnyState::Fast(Box::new(State::new(net, &options)?)),
+            AnyNet::Reference(net) => AnyState::Reference(Box::new(State::new(net, &options)?)),
+            AnyNet::Oracle(net) => AnyState::Oracle(Box::new(State::new(net, &options)?)),
         };
         let lens = vec![0; options.n_seq];
         Ok(Self { model, options, state, lens, logits: Vec::new(), cancel: Arc::default() })

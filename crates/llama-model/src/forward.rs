@@ -97,6 +97,10 @@ impl<A: Arithmetic> Pass<'_, A> {
             if il + 1 == net.layers.len() {
                 n_rows = self.keep_outputs(ws);
             }
+            if n_rows == 0 {
+                // Nobody asked for logits, and the cache is complete.
+                return Ok(());
+            }
             net.arith.add(&mut ws.x[..n_rows * n_embd], &ws.cur[..n_rows * n_embd]);
             self.trace.node("ADD", "ffn_inp", Some(il), &[n_embd], &ws.x[..n_rows * n_embd]);
 
@@ -105,10 +109,8 @@ impl<A: Arithmetic> Pass<'_, A> {
             net.arith.add(&mut ws.x[..n_rows * n_embd], &ws.cur[..n_rows * n_embd]);
             self.trace.node("ADD", "l_out", Some(il), &[n_embd], &ws.x[..n_rows * n_embd]);
         }
-        if n_rows > 0 {
-            self.norm(ws, n_rows, &net.output_norm, "result_norm", None);
-            self.output(ws, n_rows, logits);
-        }
+        self.norm(ws, n_rows, &net.output_norm, "result_norm", None);
+        self.output(ws, n_rows, logits);
         Ok(())
     }
 
