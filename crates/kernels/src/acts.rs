@@ -21,8 +21,8 @@ mod quantize;
 
 pub use forms::{ActForm, ActForms};
 
-use crate::format::{CHUNK, Float};
-use crate::{Isa, Team, format};
+use crate::format::CHUNK;
+use crate::{Isa, Team, math};
 pub(crate) use quantize::{Part, Rows};
 
 /// Tokens computed together.
@@ -97,7 +97,7 @@ impl Acts {
             self.q8k.prepare(isa, team, rows, 256, false);
         }
         if forms.contains(ActForm::F16) {
-            self.f16.prepare(team, rows, |x| format::F16::value(&dequant::f32_to_f16(x)));
+            self.f16.prepare(team, rows, math::round_to_f16);
         }
         if forms.contains(ActForm::BF16) {
             self.bf16.prepare(team, rows, |x| dequant::bf16_to_f32(dequant::f32_to_bf16(x)));

@@ -153,9 +153,23 @@ impl Product<'_> {
     }
 
     fn finish(&self, sums: &Sums, bias: Option<&[f32]>, out: &mut [f32]) {
-        for (i, out) in out.iter_mut().enumerate() {
-            let sum = bias.map_or(sums[i], |bias| sums[i] + bias[i]);
-            *out = if self.add { *out + sum } else { sum };
+        // A whole group has a length that the compiler knows.
+        match out.as_chunks_mut::<ROWS>() {
+            ([out], []) => self.finish_rows(sums, bias, out),
+            _ => self.finish_rows(sums, bias, out),
+        }
+    }
+
+    #[inline(always)]
+    fn finish_rows(&self, sums: &Sums, bias: Option<&[f32]>, out: &mut [f32]) {
+        let mut sums = *sums;
+        if let Some(bias) = bias {
+            sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+        }
+        if self.add {
+            out.iter_mut().zip(&sums).for_each(|(out, sum)| *out += sum);
+        } else {
+            out.copy_from_slice(&sums[..out.len()]);
         }
     }
 }

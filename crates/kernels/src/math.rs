@@ -70,6 +70,18 @@ pub fn tanh(x: f32) -> f32 {
     y.copysign(x)
 }
 
+/// The nearest number that F16 has, ties to even; infinite beyond 65520.
+#[inline(always)]
+pub(crate) fn round_to_f16(x: f32) -> f32 {
+    // A number whose last place is that of F16 at `x` (2^-24 at least): adding it rounds.
+    let exponent = (x.to_bits() & 0x7F80_0000).max(113 << 23);
+    let c = f32::from_bits(exponent.wrapping_add(13 << 23) | 0x0040_0000);
+    let rounded = (x.abs() + c) - c;
+    let rounded = if x.abs() >= 65520.0 { f32::INFINITY } else { rounded };
+    let rounded = if x.is_nan() { x } else { rounded };
+    rounded.copysign(x)
+}
+
 /// Below this tanh is its series.
 const TANH_SMALL: f32 = 0.5;
 /// The series of tanh(x) / x - 1 in x^2, from x^18 down to x^2.

@@ -3,5 +3,6 @@
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod linear;
+pub(crate) mod quantize;
 mod tile;
 mod unpack;

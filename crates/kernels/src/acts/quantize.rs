@@ -105,9 +105,11 @@ impl<'a> Part<'a> {
 
     fn fill(&mut self, isa: Isa, rows: Rows<'_>) {
         match isa {
-            Isa::Scalar => scalar::quantize::fill(self, rows),
+            Isa::Scalar => {
+                scalar::quantize::fill(self, rows, scalar::quantize::Q8, scalar::quantize::Q8K)
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => crate::x86_64::elementwise::fill(token, self, rows),
+            Isa::Avx2(token) => crate::x86_64::quantize::fill(token, self, rows),
         }
     }
 }

@@ -39,9 +39,10 @@ impl<'a> Tile<'a> {
         let group = layer.group() * dk;
         let (seq, pos) = tokens[range.start];
         let rows = q.chunks_exact(layer.n_head * dk).skip(range.start).take(range.len());
-        let q: Vec<f32> = rows.flat_map(|row| &row[head * group..][..group]).copied().collect();
-        let scores = vec![0.0; q.len() / dk * CHUNK];
-        Self { isa, layer, head, seq, positions: pos..pos + range.len(), q, scores }
+        let mut gathered = Vec::with_capacity(range.len() * group);
+        rows.for_each(|row| gathered.extend_from_slice(&row[head * group..][..group]));
+        let scores = vec![0.0; gathered.len() / dk * CHUNK];
+        Self { isa, layer, head, seq, positions: pos..pos + range.len(), q: gathered, scores }
     }
 
     pub(super) fn width(&self) -> usize {

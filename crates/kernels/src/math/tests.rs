@@ -109,6 +109,24 @@ fn logarithm_exponential_and_power() {
     assert!(ln64(0.0).is_nan() && ln64(-1.0).is_nan() && exp64(f64::NAN).is_nan());
 }
 
+#[test]
+fn rounding_to_f16_is_that_of_the_type() {
+    let halfway = (0..=u16::MAX).map(|bits| {
+        // Every F16 number, and the f32 numbers around the middle to the next.
+        let x = dequant::f16_to_f32(bits.to_le_bytes());
+        let middle = f32::midpoint(x, dequant::f16_to_f32(bits.wrapping_add(1).to_le_bytes()));
+        [x, middle, middle.next_up(), middle.next_down()]
+    });
+    for x in dense(4099).chain(halfway.flatten()).chain([65520.0, 65519.996, f32::MAX]) {
+        let want = dequant::f16_to_f32(dequant::f32_to_f16(x));
+        let got = round_to_f16(x);
+        assert!(
+            got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+            "{x:e}: {got:e} {want:e}"
+        );
+    }
+}
+
 /// A change of these hashes is a change of every result.
 #[test]
 fn the_bits_are_pinned() {

@@ -1,23 +1,45 @@
-//! Activations to blocks of codes. The same codes and scales as `dequant`'s `quantize_q8_1` and `quantize_q8_k`, written
-//! so that the compiler finds the vectors; inlined into functions compiled for wider instruction sets too.
+//! Activations to blocks of codes. The same codes and scales as `dequant`'s `quantize_q8_1` and `quantize_q8_k`, in the
+//! layout of [`crate::acts`]. The frame is inlined into functions for other instruction sets, which bring their own blocks.
 //!
 //! A NaN makes its block's scale NaN, so that it reaches the outputs. (ggml's code for a NaN is 0: it would vanish.)
 
 use crate::acts::{Pair, Part, Rows};
+use crate::math;
 
-/// One token's block: codes in column order and what is derived from them.
-struct Block<const K: usize> {
-    codes: [i8; K],
-    d: f32,
+/// One token's block: codes in column order, the scale, sums over the columns 0, 1 and 2, 3 modulo 4 of each group.
+pub(crate) struct Block<const K: usize, const GROUPS: usize> {
+    pub(crate) codes: [i8; K],
+    pub(crate) d: f32,
+    pub(crate) lanes: [Pair; GROUPS],
+}
+
+impl<const K: usize, const GROUPS: usize> Block<K, GROUPS> {
+    /// Codes of 0.
+    #[inline(always)]
+    pub(crate) fn zero(d: f32) -> Self {
+        Self { codes: [0; K], d, lanes: [[0; 2]; GROUPS] }
+    }
+}
+
+/// A way to quantize blocks. (A trait and no function argument: that would not be inlined into functions compiled for
+/// other instruction sets.)
+pub(crate) trait Quantize<const K: usize, const GROUPS: usize>: Copy {
+    /// Quantizes a block.
+    fn block(self, x: &[f32; K]) -> Block<K, GROUPS>;
 }
 
 /// Quantizes all blocks of `part`.
 #[inline(always)]
-pub(crate) fn fill(part: &mut Part<'_>, rows: Rows<'_>) {
+pub(crate) fn fill(
+    part: &mut Part<'_>,
+    rows: Rows<'_>,
+    q8: impl Quantize<32, 1>,
+    q8k: impl Quantize<256, 16>,
+) {
     if part.k == 32 {
-        fill_blocks::<32, 1>(part, rows, block_32);
+        fill_blocks(part, rows, q8);
     } else {
-        fill_blocks::<256, 16>(part, rows, block_256);
+        fill_blocks(part, rows, q8k);
     }
 }
 
@@ -25,78 +47,85 @@ pub(crate) fn fill(part: &mut Part<'_>, rows: Rows<'_>) {
 fn fill_blocks<const K: usize, const GROUPS: usize>(
     part: &mut Part<'_>,
     rows: Rows<'_>,
-    quantize: impl Fn(&[f32; K]) -> Block<K>,
+    q: impl Quantize<K, GROUPS>,
 ) {
-    let start = part.blocks.start;
     for token in 0..rows.n_tokens {
         let blocks = rows.row(token).as_chunks::<K>().0;
-        for (i, x) in blocks[start..part.blocks.end].iter().enumerate() {
-            let block = if has_nan(x) { Block { codes: [0; K], d: f32::NAN } } else { quantize(x) };
-            store::<K, GROUPS>(part, i, token, &block);
+        for (i, x) in blocks[part.blocks.clone()].iter().enumerate() {
+            store(part, i, token, &q.block(x));
         }
     }
 }
 
+/// The factor for codes of a block of 32 with the largest magnitude `amax`, and the scale. The factor is 0, and with
+/// it all codes, where ggml's codes are 0 because it is infinite (a tiny scale).
 #[inline(always)]
-fn has_nan(x: &[f32]) -> bool {
-    x.iter().fold(false, |any, x| any | x.is_nan())
+pub(crate) fn factor_32(amax: f32) -> (f32, f32) {
+    let d = amax / 127.0;
+    let id = if d == 0.0 { 0.0 } else { 1.0 / d };
+    (if id.is_finite() { id } else { 0.0 }, d)
 }
 
-/// The largest magnitude. In lanes: the order does not matter without NaN.
+/// The same for a block of 256, `max` being the first number of largest magnitude, with its sign.
 #[inline(always)]
-fn max_magnitude(x: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; 8];
-    for x in x.as_chunks::<8>().0 {
-        for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
-        }
+pub(crate) fn factor_256(max: f32) -> (f32, f32) {
+    if max == 0.0 {
+        return (0.0, 0.0);
     }
-    lanes.iter().fold(0.0, |max, &lane| if lane > max { lane } else { max })
+    let iscale = -127.0 / max;
+    (if iscale.is_finite() { iscale } else { 0.0 }, 1.0 / iscale)
 }
 
 /// As Q8_1: halves away from zero.
-#[inline(always)]
-fn block_32(x: &[f32; 32]) -> Block<32> {
-    let d = max_magnitude(x) / 127.0;
-    let id = if d == 0.0 { 0.0 } else { 1.0 / d };
-    let mut codes = [0; 32];
-    // The reciprocal of a tiny scale is infinite; ggml's codes are 0 then.
-    if id.is_finite() {
-        for (code, x) in codes.iter_mut().zip(x) {
-            let v = x * id;
+#[derive(Clone, Copy)]
+pub(crate) struct Q8;
+
+impl Quantize<32, 1> for Q8 {
+    fn block(self, x: &[f32; 32]) -> Block<32, 1> {
+        if x.iter().any(|x| x.is_nan()) {
+            return Block::zero(f32::NAN);
+        }
+        let amax = x.iter().fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
+        let (factor, d) = factor_32(amax);
+        if factor == 0.0 {
+            return Block::zero(d);
+        }
+        let codes = x.map(|x| {
+            let v = x * factor;
             let whole = v.trunc();
             // Exact: both are multiples of the last place of `v`.
-            let away = if (v - whole).abs() >= 0.5 { 1.0_f32.copysign(v) } else { 0.0 };
-            *code = to_code(whole + away);
-        }
+            to_code(whole + if (v - whole).abs() >= 0.5 { 1.0_f32.copysign(v) } else { 0.0 })
+        });
+        Block { codes, d, lanes: [lane_sums(&codes)] }
     }
-    Block { codes, d }
 }
 
 /// As Q8_K: the first number of largest magnitude becomes -127, halves to even.
-#[inline(always)]
-fn block_256(x: &[f32; 256]) -> Block<256> {
-    let amax = max_magnitude(x);
-    let mut codes = [0; 256];
-    if amax == 0.0 {
-        return Block { codes, d: 0.0 };
-    }
-    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
-    let iscale = -127.0 / max;
-    // Infinite for a tiny maximum, zero for an infinite one; ggml's codes are 0 then.
-    if iscale.is_finite() && iscale != 0.0 {
-        for (code, x) in codes.iter_mut().zip(x) {
-            *code = to_code((iscale * x).round_ties_even());
+#[derive(Clone, Copy)]
+pub(crate) struct Q8K;
+
+impl Quantize<256, 16> for Q8K {
+    fn block(self, x: &[f32; 256]) -> Block<256, 16> {
+        if x.iter().any(|x| x.is_nan()) {
+            return Block::zero(f32::NAN);
         }
+        let max = x.iter().fold(0.0_f32, |max, &x| if x.abs() > max.abs() { x } else { max });
+        let (factor, d) = factor_256(max);
+        if factor == 0.0 {
+            return Block::zero(d);
+        }
+        let codes = x.map(|x| to_code(factor * x));
+        let groups = codes.as_chunks::<16>().0;
+        Block { codes, d, lanes: std::array::from_fn(|i| lane_sums(&groups[i])) }
     }
-    Block { codes, d: 1.0 / iscale }
 }
 
-/// A whole number within -127..=127, or a NaN (which becomes 0).
+/// A number within -127..=127, rounded to the nearest whole one, halves to even.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
 fn to_code(x: f32) -> i8 {
-    x as i8
+    // The sum's last place is 1, so the addition rounds and the low bits are the result.
+    let [code, ..] = (x + math::ROUND).to_bits().to_le_bytes();
+    code.cast_signed()
 }
 
 /// Stores block `block` of the part, of token `token`.
@@ -105,7 +134,7 @@ fn store<const K: usize, const GROUPS: usize>(
     part: &mut Part<'_>,
     block: usize,
     token: usize,
-    q: &Block<K>,
+    q: &Block<K, GROUPS>,
 ) {
     let place = part.place(block, token);
     let (base, at, t) = (place.base, place.at, place.t);
@@ -125,34 +154,28 @@ fn store<const K: usize, const GROUPS: usize>(
             *to = pair.map(i16::from);
         }
     }
-    let lanes = lane_sums::<K, GROUPS>(quads);
-    put(&mut part.lanes[base * GROUPS..], at, t, lanes);
+    put(&mut part.lanes[base * GROUPS..], at, t, q.lanes);
     let index = block * part.n_tokens + token;
     if K == 256 {
         part.d[index] = q.d;
-        let sums: [i16; GROUPS] = lanes.map(|[a, b]| a + b);
+        let sums: [i16; GROUPS] = q.lanes.map(|[a, b]| a + b);
         let (pairs, fours) = (sums.as_chunks::<2>().0, sums.as_chunks::<4>().0);
         put(&mut part.sums16[base * 8..], at, t, pairs.iter().copied());
         put(&mut part.sums32[base * 4..], at, t, fours.iter().map(|&[a, b, c, d]| [a + b, c + d]));
     } else {
         // Scale and scaled sum are F16; the sum is taken with the scale before its rounding.
-        let sum = lanes.iter().map(|[a, b]| a + b).sum::<i16>();
-        part.d[index] = round_to_f16(q.d);
-        part.s[index] = round_to_f16(f32::from(sum) * q.d);
+        let [[a, b], ..] = q.lanes[..] else { return };
+        part.d[index] = math::round_to_f16(q.d);
+        part.s[index] = math::round_to_f16(f32::from(a + b) * q.d);
     }
 }
 
-/// Sums over the columns 0, 1 and 2, 3 modulo 4, of each group.
-#[inline(always)]
-fn lane_sums<const K: usize, const GROUPS: usize>(quads: &[[i8; 4]]) -> [Pair; GROUPS] {
-    let mut lanes = [[0; 2]; GROUPS];
-    for (lanes, group) in lanes.iter_mut().zip(quads.chunks_exact(K / GROUPS / 4)) {
-        for &[a, b, c, d] in group {
-            lanes[0] += i16::from(a) + i16::from(b);
-            lanes[1] += i16::from(c) + i16::from(d);
-        }
-    }
-    lanes
+/// Sums over the columns 0, 1 and 2, 3 modulo 4.
+fn lane_sums(codes: &[i8]) -> Pair {
+    codes.as_chunks::<4>().0.iter().fold([0; 2], |[left, right], quad| {
+        let [a, b, c, d] = quad.map(i16::from);
+        [left + a + b, right + c + d]
+    })
 }
 
 /// Writes elements `step` apart, beginning at `at`.
@@ -161,9 +184,4 @@ fn put<T>(to: &mut [T], at: usize, step: usize, from: impl IntoIterator<Item = T
     for (to, from) in to[at..].iter_mut().step_by(step).zip(from) {
         *to = from;
     }
-}
-
-#[inline(always)]
-fn round_to_f16(x: f32) -> f32 {
-    dequant::f16_to_f32(dequant::f32_to_f16(x))
 }

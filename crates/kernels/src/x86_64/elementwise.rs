@@ -1,7 +1,6 @@
 //! Operations of [`crate::scalar`] without register tiles, compiled for AVX2: the compiler finds the vectors by itself.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2; the proof is an argument")]
 
-use crate::acts::{Part, Rows};
 use crate::{Avx2, scalar};
 use std::ops::Range;
 
@@ -27,6 +26,5 @@ compile_for_avx2! {
     elementwise::rotate_halves(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32]);
     elementwise::rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]);
     attention::soften(scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32));
-    quantize::fill(part: &mut Part<'_>, rows: Rows<'_>);
     attention::merge(part: &[f32], state: &mut [f32]);
 }

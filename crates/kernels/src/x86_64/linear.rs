@@ -50,6 +50,7 @@ unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
         // SAFETY: `bytes` is a block of `F`; `a` is its tile of one token.
         unsafe {
             let a = TileActs::new::<F>(acts, b, 0);
+            unpack::prefetch(w.0, F::HEADER.n_bytes());
             header.unpack::<F>(w.0);
             if F::BITS == 8 {
                 tile::signed_block::<F>(w, &header, a, acc);
@@ -152,13 +153,47 @@ pub(crate) fn float<W: Float>(
         "tokens begin at a tile"
     );
     // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
-    unsafe { float_inner::<W>(group, acts, tokens, sums) };
+    unsafe {
+        match sums {
+            [sums] if acts.n_tokens == 1 => float_gemv::<W>(group, &acts.values, sums),
+            _ => float_gemm::<W>(group, acts, tokens, sums),
+        }
+    }
 }
 
+/// One token.
+///
+/// # Safety
+/// `group` has as many columns as `x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn float_gemv<W: Float>(group: &[u8], x: &[f32], sums: &mut Sums) {
+    let mut acc = [_mm256_setzero_ps(); 2];
+    for (columns, x) in group.chunks(CHUNK * ROWS * W::BYTES).zip(x.chunks(CHUNK)) {
+        unpack::prefetch(columns.as_ptr(), columns.len());
+        for (column, x) in columns.chunks_exact(ROWS * W::BYTES).zip(x) {
+            let (low, high) = column.split_at(8 * W::BYTES);
+            // SAFETY: 8 elements each.
+            let w = unsafe {
+                [unpack::floats(W::KIND, low.as_ptr()), unpack::floats(W::KIND, high.as_ptr())]
+            };
+            let x = _mm256_broadcast_ss(x);
+            acc = [_mm256_fmadd_ps(w[0], x, acc[0]), _mm256_fmadd_ps(w[1], x, acc[1])];
+        }
+    }
+    let (low, high) = sums.split_at_mut(8);
+    // SAFETY: 8 numbers each.
+    unsafe {
+        _mm256_storeu_ps(low.as_mut_ptr(), acc[0]);
+        _mm256_storeu_ps(high.as_mut_ptr(), acc[1]);
+    }
+}
+
+/// Several tokens: 32 columns are converted once and meet all tiles.
+///
 /// # Safety
 /// As the assertions of [`float`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn float_inner<W: Float>(
+unsafe fn float_gemm<W: Float>(
     group: &[u8],
     acts: &Floats,
     tokens: Range<usize>,

@@ -124,9 +124,15 @@ impl<F: Format> Source<F> for Packed {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn chunk(self, chunk: usize, half: usize) -> [__m256i; 8] {
-        let at = F::HEADER.n_bytes() + chunk * chunk_bytes(F::BITS) + 32 * half;
+        let n_bytes = chunk_bytes(F::BITS);
         // SAFETY: inside the block.
-        unsafe { unpack::quads::<F>(self.0.add(at)) }
+        unsafe {
+            let chunk = self.0.add(F::HEADER.n_bytes() + chunk * n_bytes);
+            if half == 0 {
+                unpack::prefetch(chunk, n_bytes);
+            }
+            unpack::quads::<F>(chunk.add(32 * half))
+        }
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]

@@ -15,6 +15,22 @@ pub(super) unsafe fn load(from: *const u8) -> __m256i {
     unsafe { _mm256_loadu_si256(from.cast()) }
 }
 
+/// How far ahead of its use a stream of weights is fetched: the hardware's own fetching starts anew at every page.
+const PREFETCH_BYTES: usize = 2048;
+
+/// Fetches `n_bytes` that lie [`PREFETCH_BYTES`] after `from`, wherever that is.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn prefetch(from: *const u8, n_bytes: usize) {
+    for line in 0..n_bytes.div_ceil(64) {
+        #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
+        // SAFETY: a hint, for any address.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH_BYTES + 64 * line).cast());
+        }
+    }
+}
+
 /// Bits `shift..` of every byte of `x`, masked and moved to bit `to`: `(x >> shift << to) & mask`.
 macro_rules! field {
     ($x:expr, $shift:literal => $to:literal, $mask:expr) => {
