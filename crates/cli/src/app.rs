@@ -54,11 +54,13 @@ fn explain(error: &clap::Error) -> Result<Exit, CliError> {
     }
 }
 
-/// clap's message without its heading, its tips and the usage block, on one line.
+/// clap's message on one line, its tips behind semicolons, without heading and usage block.
 fn first_sentence(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let text = text.split("\n\nUsage:").next().unwrap_or(text);
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let paragraphs: Vec<_> = text.split("\n\n").map(words).filter(|p| !p.is_empty()).collect();
+    paragraphs.join("; ").trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]
@@ -67,9 +69,21 @@ mod tests {
 
     #[test]
     fn usage_errors_fit_on_a_line() {
-        let error = Cli::try_parse_from(["lockstep", "run", "--temp", "x"]).unwrap_err();
-        let text = first_sentence(&error.render().to_string());
-        assert!(text.starts_with("invalid value 'x' for '--temp <N>'"), "{text}");
-        assert!(!text.contains("Usage") && !text.contains('\n'), "{text}");
+        let says = |args: &[&str]| {
+            let error = Cli::try_parse_from([&["lockstep"], args].concat()).unwrap_err();
+            first_sentence(&error.render().to_string())
+        };
+        assert_eq!(
+            says(&["run", "--temp", "x"]),
+            "invalid value 'x' for '--temp <N>': invalid float literal"
+        );
+        assert_eq!(
+            says(&["run", "--tmp", "1"]),
+            "unexpected argument '--tmp' found; tip: a similar argument exists: '--temp'"
+        );
+        assert_eq!(
+            says(&["inspect"]),
+            "the following required arguments were not provided: <MODEL>"
+        );
     }
 }
