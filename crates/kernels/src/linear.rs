@@ -16,7 +16,7 @@
 //! and for floating-point weights `acc = fma(w, x, acc)`, column by column. All instruction sets and all batch sizes
 //! compute just this.
 
-use crate::acts::{Codes, Floats};
+use crate::acts::{Codes, Floats, TILE};
 use crate::format::{Float, Format, ROWS, with_format};
 use crate::team::{BlockMut, Columns, Schedule};
 use crate::{Acts, Isa, Matrix, Team, scalar};
@@ -24,7 +24,7 @@ use std::ops::Range;
 
 /// Tokens that are multiplied with a group of rows before the next group is begun: their activations stay in the
 /// second-level cache, their sums in the first.
-const SWEEP: usize = 256;
+const SWEEP: usize = 42 * TILE;
 /// From this many tokens on, threads take groups of rows as they come.
 const DYNAMIC_FROM: usize = 16;
 

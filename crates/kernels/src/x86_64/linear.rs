@@ -1,7 +1,7 @@
 //! Matrix kernels for AVX2. The operations and their order are those of [`crate::linear`].
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2; the proof is an argument")]
 
-use super::tile::{self, Acc, Lines, Packed, TileActs, Unpacked};
+use super::tile::{self, Lines, Packed, TileActs, Unpacked};
 use super::unpack::{self, Header};
 use crate::Avx2;
 use crate::acts::{Codes, Floats, TILE, tile_len};
@@ -23,7 +23,7 @@ pub(crate) fn quant<F: Format>(
     assert_eq!(sums.len(), tokens.len(), "sums for every token");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
-    assert!(F::BITS < 8 || acts.n_tokens == 1 || !acts.wide.is_empty(), "wide codes");
+    assert!(TileActs::complete::<F>(acts), "all that the format needs");
     if tokens.is_empty() || n_blocks == 0 {
         return;
     }
@@ -44,22 +44,21 @@ pub(crate) fn quant<F: Format>(
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
     let mut header = Header::zero();
-    let mut acc = [[_mm256_setzero_ps(); 2]];
+    let acc = sums.as_mut_ptr();
     for (b, bytes) in group.chunks_exact(F::BYTES).enumerate() {
-        let a = TileActs::new::<F>(acts, b, 0);
         let w = Packed(bytes.as_ptr());
         // SAFETY: `bytes` is a block of `F`; `a` is its tile of one token.
         unsafe {
+            let a = TileActs::new::<F>(acts, b, 0);
             header.unpack::<F>(w.0);
             if F::BITS == 8 {
-                tile::signed_block::<F>(w, &header, a, &mut acc);
+                tile::signed_block::<F>(w, &header, a, acc);
             } else {
-                tile::block::<F, Packed, 1, 1>(w, &header, a, 0, &mut acc);
-                tile::block::<F, Packed, 1, 1>(w, &header, a, 1, &mut acc);
+                tile::block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
+                tile::block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
             }
         }
     }
-    store(&acc, std::slice::from_mut(sums));
 }
 
 /// Several tokens: a block is unpacked once and meets all tiles.
@@ -83,15 +82,17 @@ unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums
         }
         for first in tokens.clone().step_by(TILE) {
             let t = tile_len(acts.n_tokens, first).min(tokens.end - first);
-            let a = TileActs::new::<F>(acts, b, first);
-            let sums = &mut sums[first - tokens.start..][..t];
-            // SAFETY: `a` is the block's tile of `t` tokens.
+            let acc = sums[first - tokens.start..][..t].as_mut_ptr().cast();
+            // SAFETY: `a` is the block's tile of `t` tokens, with as many times 16 sums.
             unsafe {
+                let a = TileActs::new::<F>(acts, b, first);
                 match t {
-                    1 => one_tile::<F, 1>(&lines, &header, a, sums),
-                    2 => one_tile::<F, 2>(&lines, &header, a, sums),
-                    3 => one_tile::<F, 3>(&lines, &header, a, sums),
-                    _ => one_tile::<F, TILE>(&lines, &header, a, sums),
+                    1 => one_tile::<F, 1>(&lines, &header, a, acc),
+                    2 => one_tile::<F, 2>(&lines, &header, a, acc),
+                    3 => one_tile::<F, 3>(&lines, &header, a, acc),
+                    4 => one_tile::<F, 4>(&lines, &header, a, acc),
+                    5 => one_tile::<F, 5>(&lines, &header, a, acc),
+                    _ => one_tile::<F, TILE>(&lines, &header, a, acc),
                 }
             }
         }
@@ -117,48 +118,21 @@ unsafe fn unpack_lines<F: Format>(w: Packed, lines: &mut Lines) {
 /// One block of one tile: continues the sums.
 ///
 /// # Safety
-/// `lines`, `header` and `a` (of `T` tokens) are of the same block.
+/// `lines`, `header` and `a` (of `T` tokens) are of the same block; `acc` holds 16 sums of each token.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_tile<F: Format, const T: usize>(
     lines: &Lines,
     header: &Header,
     a: TileActs,
-    sums: &mut [Sums],
+    acc: *mut f32,
 ) {
-    let mut acc = load::<T>(sums);
     // SAFETY: the caller's promise.
     unsafe {
         if F::BITS == 8 {
-            tile::wide_block::<F, T>(lines, header, a, &mut acc);
+            tile::wide_block::<F, T>(lines, header, a, acc);
         } else {
-            tile::block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, &mut acc);
-        }
-    }
-    store(&acc, sums);
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn load<const T: usize>(sums: &[Sums]) -> [Acc; T] {
-    let mut acc = [[_mm256_setzero_ps(); 2]; T];
-    for (acc, sums) in acc.iter_mut().zip(sums) {
-        let (low, high) = sums.split_at(8);
-        // SAFETY: 8 numbers each.
-        *acc = unsafe { [_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())] };
-    }
-    acc
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn store<const T: usize>(acc: &[Acc; T], sums: &mut [Sums]) {
-    for (acc, sums) in acc.iter().zip(sums) {
-        let (low, high) = sums.split_at_mut(8);
-        // SAFETY: 8 numbers each.
-        unsafe {
-            _mm256_storeu_ps(low.as_mut_ptr(), acc[0]);
-            _mm256_storeu_ps(high.as_mut_ptr(), acc[1]);
+            tile::block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
         }
     }
 }
@@ -208,6 +182,8 @@ unsafe fn float_inner<W: Float>(
                 1 => float_tile::<1>(w, tile, sums),
                 2 => float_tile::<2>(w, tile, sums),
                 3 => float_tile::<3>(w, tile, sums),
+                4 => float_tile::<4>(w, tile, sums),
+                5 => float_tile::<5>(w, tile, sums),
                 _ => float_tile::<TILE>(w, tile, sums),
             }
         }
@@ -217,13 +193,24 @@ unsafe fn float_inner<W: Float>(
 /// Up to 32 columns of one tile: continues the sums.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn float_tile<const T: usize>(w: &[Acc], x: &[f32], sums: &mut [Sums]) {
-    let mut acc = load::<T>(sums);
+fn float_tile<const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
+    let Some(sums) = sums.first_chunk_mut::<T>() else { return };
+    let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    for (acc, sums) in acc.iter_mut().zip(&*sums) {
+        // SAFETY: 8 numbers each.
+        *acc = unsafe { [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums[8..].as_ptr())] };
+    }
     for (w, x) in w.iter().zip(x.as_chunks::<T>().0) {
         for (acc, x) in acc.iter_mut().zip(x) {
             let x = _mm256_broadcast_ss(x);
             *acc = [_mm256_fmadd_ps(w[0], x, acc[0]), _mm256_fmadd_ps(w[1], x, acc[1])];
         }
     }
-    store(&acc, sums);
+    for (acc, sums) in acc.iter().zip(sums) {
+        // SAFETY: 8 numbers each.
+        unsafe {
+            _mm256_storeu_ps(sums.as_mut_ptr(), acc[0]);
+            _mm256_storeu_ps(sums[8..].as_mut_ptr(), acc[1]);
+        }
+    }
 }

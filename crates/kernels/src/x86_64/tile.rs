@@ -13,11 +13,9 @@
 
 use super::unpack::{self, Header};
 use crate::acts::{Codes, Pair};
-use crate::format::{CHUNK, Format, chunk_bytes};
+use crate::format::{CHUNK, Format, ROWS, chunk_bytes};
+use std::arch::asm;
 use std::arch::x86_64::*;
-
-/// The f32 sums of a token: rows 0 to 7, rows 8 to 15.
-pub(super) type Acc = [__m256; 2];
 
 /// Quads whose products are added in 16 bits: as many as fit, a sub-block at most.
 const fn span<F: Format>() -> usize {
@@ -45,19 +43,49 @@ pub(super) struct TileActs {
 }
 
 impl TileActs {
+    /// Whether `acts` has all that [`Self::new`] may point to.
+    pub(super) fn complete<F: Format>(acts: &Codes) -> bool {
+        let n = acts.d.len();
+        let wide = F::BITS == 8 && acts.n_tokens > 1;
+        acts.codes.len() == n * F::K
+            && (!wide || acts.wide.len() == n * F::K / 2)
+            && (F::BIAS == 0 || acts.lanes.len() == n * F::K / F::GROUP)
+            && (!F::HEADER.has_m() || acts.s.len() == n)
+            && (!F::HEADER.has_mins() || Self::sums::<F>(acts).len() == n * F::K / F::GROUP / 2)
+    }
+
+    fn sums<F: Format>(acts: &Codes) -> &[Pair] {
+        if F::GROUP == 16 { &acts.sums16 } else { &acts.sums32 }
+    }
+
     /// The tile that begins at token `first`, in block `block`.
-    pub(super) fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
+    ///
+    /// # Safety
+    /// `acts` is [complete](Self::complete) and has that block and token.
+    #[inline]
+    pub(super) unsafe fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
         let at = block * acts.n_tokens + first;
-        let (sums, n) = if F::GROUP == 16 { (&acts.sums16, 8) } else { (&acts.sums32, 4) };
+        // Arrays that the format does not use may be empty: their pointers are not followed.
         Self {
-            codes: acts.codes[at * F::K..].as_ptr(),
-            wide: acts.wide.get(at * F::K / 2..).unwrap_or_default().as_ptr(),
-            lanes: acts.lanes[at * acts.groups()..].as_ptr(),
-            sums: sums.get(at * n..).unwrap_or_default().as_ptr(),
-            d: acts.d[at..].as_ptr(),
-            s: acts.s.get(at..).unwrap_or_default().as_ptr(),
+            codes: acts.codes.as_ptr().wrapping_add(at * F::K),
+            wide: acts.wide.as_ptr().wrapping_add(at * F::K / 2),
+            lanes: acts.lanes.as_ptr().wrapping_add(at * (F::K / F::GROUP)),
+            sums: Self::sums::<F>(acts).as_ptr().wrapping_add(at * (F::K / F::GROUP / 2)),
+            d: acts.d.as_ptr().wrapping_add(at),
+            s: acts.s.as_ptr().wrapping_add(at),
         }
     }
+}
+
+/// Hides a sum's value from the compiler, which would otherwise reorder the additions of an unrolled loop into a tree
+/// and run out of registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn keep(sum: &mut __m256i) {
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {0} */", inout(ymm_reg) * sum, options(pure, nomem, nostack, preserves_flags))
+    };
 }
 
 /// 32 bits repeated in all lanes.
@@ -131,7 +159,8 @@ impl<'a, F: Format> Source<F> for Unpacked<'a> {
 /// One block of `T` tokens, for `R` halves of the rows from `half` on: adds to `acc`.
 ///
 /// # Safety
-/// `w` and `header` are of a block of `F`, not of 8 bits; `a` is a tile of `T` tokens of activations for `F`.
+/// `w` and `header` are of a block of `F`, not of 8 bits; `a` is a tile of `T` tokens of activations for `F`;
+/// `acc` holds 16 sums of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
@@ -139,7 +168,7 @@ pub(super) unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usi
     header: &Header,
     a: TileActs,
     half: usize,
-    acc: &mut [Acc; T],
+    acc: *mut f32,
 ) {
     let span = const { span::<F>() };
     let zero = _mm256_setzero_si256();
@@ -162,6 +191,7 @@ pub(super) unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usi
                         // SAFETY: quad `8 c + quad` of token `t`.
                         let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };
                         sums[r] = _mm256_add_epi16(sums[r], _mm256_maddubs_epi16(w, a));
+                        keep(&mut sums[r]);
                     }
                 }
             }
@@ -215,19 +245,24 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
     header: &Header,
     a: TileActs,
     half: usize,
-    acc: &mut [Acc; T],
+    acc: *mut f32,
 ) {
     for t in 0..T {
         // SAFETY: token `t` of the tile.
         let d = unsafe { _mm256_broadcast_ss(&*a.d.add(t)) };
         for r in 0..R {
             let h = half + r;
+            // SAFETY: 8 sums of token `t`.
+            let (at, mut acc) = unsafe {
+                let at = acc.add(ROWS * t + 8 * h);
+                (at, _mm256_loadu_ps(at))
+            };
             let sum = _mm256_mul_ps(_mm256_cvtepi32_ps(total[t][r]), header.d[h]);
-            acc[t][h] = _mm256_fmadd_ps(sum, d, acc[t][h]);
+            acc = _mm256_fmadd_ps(sum, d, acc);
             if F::HEADER.has_m() {
                 // SAFETY: as above; `s` is there for blocks of 32.
                 let s = unsafe { _mm256_broadcast_ss(&*a.s.add(t)) };
-                acc[t][h] = _mm256_fmadd_ps(header.m[h], s, acc[t][h]);
+                acc = _mm256_fmadd_ps(header.m[h], s, acc);
             }
             if F::HEADER.has_mins() {
                 let mut mins = _mm256_setzero_si256();
@@ -237,8 +272,10 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
                     mins = _mm256_add_epi32(mins, _mm256_madd_epi16(header.mins[j][h], sums));
                 }
                 let mins = _mm256_mul_ps(_mm256_cvtepi32_ps(mins), header.m[h]);
-                acc[t][h] = _mm256_fnmadd_ps(mins, d, acc[t][h]);
+                acc = _mm256_fnmadd_ps(mins, d, acc);
             }
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(at, acc) };
         }
     }
 }
@@ -246,14 +283,14 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
 /// One block of one token, for weights of 8 bits.
 ///
 /// # Safety
-/// `w` and `header` are of a block of `F`, of 8 bits; `a` is a tile of one token.
+/// `w` and `header` are of a block of `F`, of 8 bits; `a` is a tile of one token; `acc` holds 16 sums.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn signed_block<F: Format>(
     w: Packed,
     header: &Header,
     a: TileActs,
-    acc: &mut [Acc; 1],
+    acc: *mut f32,
 ) {
     let mut total = [[_mm256_setzero_si256(); 2]];
     for c in 0..F::CHUNKS {
@@ -303,14 +340,15 @@ pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64])
 /// One block of `T` tokens, for weights of 8 bits that [`widen`] has unpacked.
 ///
 /// # Safety
-/// `lines` and `header` are of a block of `F`, of 32 columns; `a` is a tile of `T` tokens with wide codes.
+/// `lines` and `header` are of a block of `F`, of 32 columns; `a` is a tile of `T` tokens with wide codes; `acc` holds 16
+/// sums of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn wide_block<F: Format, const T: usize>(
     lines: &Lines,
     header: &Header,
     a: TileActs,
-    acc: &mut [Acc; T],
+    acc: *mut f32,
 ) {
     let mut total = [[_mm256_setzero_si256(); 2]; T];
     for (pair, w) in lines.iter().enumerate().take(F::K / 2) {
@@ -319,6 +357,7 @@ pub(super) unsafe fn wide_block<F: Format, const T: usize>(
             let a = unsafe { broadcast(a.wide.add(pair * T + t)) };
             for r in 0..2 {
                 total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(w[r], a));
+                keep(&mut total[r]);
             }
         }
     }
