@@ -12,8 +12,10 @@ use std::{panic, process::ExitCode};
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     // Even a command line that does not parse says how its errors are wanted.
-    let json_errors = std::env::args_os().any(|arg| arg == "--json-errors");
-    errors::install_panic_hook(json_errors);
+    if std::env::args_os().any(|arg| arg == "--json-errors") {
+        output::use_json_for_errors();
+    }
+    errors::install_panic_hook();
     let outcome = panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => dispatch(&cli),
         Err(error) => explain(&error),
@@ -21,7 +23,7 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => {
-            error.print(json_errors);
+            error.print();
             error.exit.into()
         }
         // The hook has told about it.
