@@ -12,8 +12,10 @@ use std::{panic, process::ExitCode};
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     // Even a command line that does not parse says how its errors are wanted.
-    let json_errors = std::env::args_os().any(|arg| arg == "--json-errors");
-    errors::install_panic_hook(json_errors);
+    if std::env::args_os().any(|arg| arg == "--json-errors") {
+        output::use_json_for_errors();
+    }
+    errors::install_panic_hook();
     let outcome = panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => dispatch(&cli),
         Err(error) => explain(&error),
@@ -21,7 +23,7 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => {
-            error.print(json_errors);
+            error.print();
             error.exit.into()
         }
         // The hook has told about it.
@@ -54,11 +56,13 @@ fn explain(error: &clap::Error) -> Result<Exit, CliError> {
     }
 }
 
-/// clap's message without its heading, its tips and the usage block, on one line.
+/// clap's message on one line, its tips behind semicolons, without heading and usage block.
 fn first_sentence(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let text = text.split("\n\nUsage:").next().unwrap_or(text);
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let paragraphs: Vec<_> = text.split("\n\n").map(words).filter(|p| !p.is_empty()).collect();
+    paragraphs.join("; ").trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]
@@ -67,9 +71,21 @@ mod tests {
 
     #[test]
     fn usage_errors_fit_on_a_line() {
-        let error = Cli::try_parse_from(["lockstep", "run", "--temp", "x"]).unwrap_err();
-        let text = first_sentence(&error.render().to_string());
-        assert!(text.starts_with("invalid value 'x' for '--temp <N>'"), "{text}");
-        assert!(!text.contains("Usage") && !text.contains('\n'), "{text}");
+        let says = |args: &[&str]| {
+            let error = Cli::try_parse_from([&["lockstep"], args].concat()).unwrap_err();
+            first_sentence(&error.render().to_string())
+        };
+        assert_eq!(
+            says(&["run", "--temp", "x"]),
+            "invalid value 'x' for '--temp <N>': invalid float literal"
+        );
+        assert_eq!(
+            says(&["run", "--tmp", "1"]),
+            "unexpected argument '--tmp' found; tip: a similar argument exists: '--temp'"
+        );
+        assert_eq!(
+            says(&["inspect"]),
+            "the following required arguments were not provided: <MODEL>"
+        );
     }
 }

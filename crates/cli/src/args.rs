@@ -11,7 +11,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Print errors as JSON, one object a line
+    /// Print errors and warnings as JSON, one object a line
     #[arg(long, global = true)]
     pub(crate) json_errors: bool,
 }

@@ -92,11 +92,11 @@ impl CliError {
     }
 
     /// Prints it, unless there is nothing to tell.
-    pub(crate) fn print(&self, json: bool) {
+    pub(crate) fn print(&self) {
         if self.message.is_empty() {
             return;
         }
-        if json {
+        if output::errors_are_json() {
             output::eprint_line(&self.to_json());
         } else {
             output::eprint_error(self.code, &self.to_line());
@@ -215,8 +215,8 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 /// A panic is a defect of ours: one line says so, and the exit status is 70.
-pub(crate) fn install_panic_hook(json: bool) {
-    panic::set_hook(Box::new(move |info| {
+pub(crate) fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
         let payload = info.payload();
         let what = payload.downcast_ref::<String>().map(String::as_str);
@@ -225,7 +225,7 @@ pub(crate) fn install_panic_hook(json: bool) {
             "internal error{}: {what}; this is a defect of lockstep, please report it",
             place.unwrap_or_default()
         );
-        CliError::new("E-BUG", Exit::Bug, text).print(json);
+        CliError::new("E-BUG", Exit::Bug, text).print();
     }));
 }
 

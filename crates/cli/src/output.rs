@@ -5,6 +5,7 @@ use serde::Serialize;
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Writes text to standard output at once, so that it can be read while it is being made.
@@ -46,10 +47,37 @@ pub(crate) fn eprint_error(code: &str, line: &str) {
     eprint_labelled("\x1b[1;31m", &format!("error[{code}]"), line);
 }
 
+/// Whether whatever is told on standard error is told as JSON. Set once, before anything is told.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on errors and warnings are JSON.
+pub(crate) fn use_json_for_errors() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`use_json_for_errors`] was called.
+pub(crate) fn errors_are_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
 /// `warning: PATH: TEXT` for what is odd but harmless.
 pub(crate) fn eprint_warning(path: &Path, text: &str) {
-    let line = one_line(&format!("{}: {text}", path.display()));
-    eprint_labelled("\x1b[1;33m", "warning", &line);
+    #[derive(Serialize)]
+    struct Outer {
+        warning: Inner,
+    }
+    #[derive(Serialize)]
+    struct Inner {
+        path: String,
+        message: String,
+    }
+    let (path, message) = (path.display().to_string(), one_line(text));
+    if errors_are_json() {
+        let warning = Outer { warning: Inner { path, message } };
+        eprint_line(&serde_json::to_string(&warning).unwrap_or_default());
+    } else {
+        eprint_labelled("\x1b[1;33m", "warning", &format!("{}: {message}", one_line(&path)));
+    }
 }
 
 fn eprint_labelled(style: &str, label: &str, line: &str) {

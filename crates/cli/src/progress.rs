@@ -20,17 +20,17 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar that counts bytes.
     pub(crate) fn bytes(label: &'static str) -> Self {
-        Self::new(label, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        Self::new(label, "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}")
     }
 
     /// A bar that counts something else.
     pub(crate) fn count(label: &'static str) -> Self {
-        Self::new(label, "{msg} {wide_bar} {pos}/{len} {eta}")
+        Self::new(label, "{msg} {wide_bar} {pos}/{len} {elapsed}")
     }
 
     /// A bar of a fraction.
     pub(crate) fn fraction(label: &'static str) -> Self {
-        Self::new(label, "{msg} {wide_bar} {percent}% {eta}")
+        Self::new(label, "{msg} {wide_bar} {percent}% {elapsed}")
     }
 
     fn new(label: &'static str, template: &'static str) -> Self {

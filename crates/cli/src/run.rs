@@ -74,6 +74,11 @@ impl Session {
         drop(bar);
         model::warn_all(path, model.warnings());
         let n_ctx = if args.ctx_size == 0 { model.default_context() } else { args.ctx_size };
+        let n_ctx_train = model.hparams().n_ctx_train;
+        if n_ctx > n_ctx_train {
+            let text = format!("trained for {n_ctx_train} tokens; text beyond them gets worse");
+            output::eprint_warning(path, &text);
+        }
         let model = Arc::new(model);
         let context = Context::new(model, &ContextOptions { n_ctx, ..ContextOptions::default() });
         let context = context.at(path)?;
@@ -110,7 +115,8 @@ impl Session {
 
 /// The instruction set of that name, if this CPU has it.
 fn isa(name: &str) -> Result<Isa, CliError> {
-    if name == "auto" {
+    // An empty variable is as good as none.
+    if name == "auto" || name.is_empty() {
         return Ok(Isa::detect());
     }
     Isa::from_name(name).ok_or_else(|| {

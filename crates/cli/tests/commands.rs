@@ -312,4 +312,10 @@ fn errors_for_machines() {
     assert_eq!((&usage["exit"], &usage["code"]), (&json!(2), &json!("E-USAGE")));
     assert!(usage["message"].as_str().unwrap().contains("--temp"), "{usage}");
     assert_eq!(error(&["run", "--json-errors", "--nonsense"])["exit"], 2);
+
+    let odd = TempFile::new("t1.gguf", &T1::new().add_tensor("odd", &[32]).build());
+    let args = ["run", "a", "-n", "1", "--json", "--json-errors", "-m", odd.str()];
+    let outcome = run(&args).expect_success();
+    let warning: Value = serde_json::from_str(outcome.stderr.trim_end()).unwrap();
+    assert_eq!(warning["warning"]["path"], odd.str());
 }

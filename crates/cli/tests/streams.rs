@@ -9,7 +9,8 @@ use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
     os::unix::ffi::OsStrExt,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 /// T1 with a context that takes a while to fill, and no end of text.
@@ -71,15 +72,28 @@ fn ctrl_c_ends_the_text() {
     assert!(stderr.contains("decode") && stderr.lines().count() == 1, "{stderr}");
 }
 
+/// Starts `command`, sends Ctrl-C after a while, and again with a longer while until `reached` says that it came late
+/// enough: nothing tells from outside how far a process is.
+fn interrupted(command: &mut Command, reached: impl Fn(&Output) -> bool) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for tenths in [3, 10, 30, 100] {
+        let mut child = command.spawn().unwrap();
+        // Held open: the end of the input would be the end of the command.
+        let _stdin = child.stdin.take();
+        std::thread::sleep(Duration::from_millis(tenths * 100));
+        signal(&child, "-INT");
+        let output = child.wait_with_output().unwrap();
+        if reached(&output) {
+            return output;
+        }
+    }
+    panic!("{command:?} was never far enough");
+}
+
 #[test]
 fn ctrl_c_keeps_the_report() {
     let model = endless();
-    let mut child = endless_run(&model);
-    let child = child.arg("--json").spawn().unwrap();
-    // Nothing can be read yet: the flag is set before or while tokens are made.
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    signal(&child, "-INT");
-    let output = child.wait_with_output().unwrap();
+    let output = interrupted(endless_run(&model).arg("--json"), |o| !o.stdout.is_empty());
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["end"], "interrupted");
@@ -89,13 +103,12 @@ fn ctrl_c_keeps_the_report() {
 
 #[test]
 fn ctrl_c_before_there_is_text_ends_at_once() {
-    let mut child = lockstep();
-    let child = child.args(["tokenize", "smollm2", "--null"]).stdin(Stdio::piped());
-    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    signal(&child, "-INT");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let model = endless();
+    // Killed by the signal itself until the handler stands.
+    let output = interrupted(lockstep().args(["tokenize", model.str(), "--null"]), |o| {
+        o.status.code().is_some()
+    });
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(130), &b""[..]));
 }
 
 /// Runs `lockstep ARGS` under a shell with these redirections.

@@ -33,8 +33,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// (crate, dependency, kind) for each dependency between crates of the workspace.
-fn arrows() -> Vec<(String, String, String)> {
+/// The workspace's packages as `cargo metadata` tells them.
+fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--no-deps"])
@@ -43,13 +43,21 @@ fn arrows() -> Vec<(String, String, String)> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn name(value: &Value) -> String {
+    value["name"].as_str().unwrap().to_owned()
+}
+
+/// (crate, dependency, kind) for each dependency between crates of the workspace.
+fn arrows() -> Vec<(String, String, String)> {
+    let packages = packages();
     let ours: BTreeSet<String> = packages.iter().map(name).collect();
     let known: BTreeSet<String> = ARROWS.iter().map(|(from, _)| (*from).to_owned()).collect();
     assert_eq!(ours, known, "a new crate is drawn in ARCHITECTURE.md and here");
     let mut arrows = Vec::new();
-    for package in packages {
+    for package in &packages {
         for dependency in package["dependencies"].as_array().unwrap() {
             if ours.contains(&name(dependency)) {
                 let kind = dependency["kind"].as_str().unwrap_or("normal").to_owned();
@@ -90,6 +98,26 @@ fn the_architecture_draws_the_same_arrows() {
         let found = drawn.iter().find(|(name, _)| name == from).map(|(_, to)| to);
         if *from != "gguf-parse" || found.is_some() {
             assert_eq!(found, Some(&wanted), "the arrows of {from} in ARCHITECTURE.md");
+        }
+    }
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = text.split("## Dependencies").nth(1).unwrap();
+    let explained: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|names| names.split(", "))
+        .collect();
+    let packages = packages();
+    let ours: BTreeSet<String> = packages.iter().map(name).collect();
+    for package in &packages {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let wanted = name(dependency);
+            let known = ours.contains(&wanted) || explained.contains(wanted.as_str());
+            assert!(known, "{} uses {wanted}; ARCHITECTURE.md does not say why", name(package));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The architectures that run, as data: everything in which they differ from plain llama is a field here,
 //! a hyper-parameter, or a tensor that is there or not.
 
-use crate::hparams::RopeKind;
+use kernels::RopeKind;
 
 /// What is special about an architecture.
 #[derive(Debug)]

@@ -17,6 +17,7 @@
 use crate::ModelError;
 use crate::arch::{ARCHS, Arch, arch_names};
 use gguf_parse::{ArrayView, FromValue, Gguf, Metadata, Value};
+use kernels::RopeKind;
 
 /// The most layers and heads a model may have (llama.cpp's `LLAMA_MAX_LAYERS` is 512).
 const MAX_LAYERS: u32 = 512;
@@ -43,15 +44,6 @@ pub struct RopeParams {
     pub beta_slow: f32,
     /// The context that the model was first trained with.
     pub n_ctx_orig: usize,
-}
-
-/// Which elements of a head RoPE rotates together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopeKind {
-    /// `(2i, 2i+1)`: llama.cpp's NORM.
-    Norm,
-    /// `(i, i + n_rot/2)`: llama.cpp's NEOX.
-    Neox,
 }
 
 /// The shape of a model. Sizes are elements.

@@ -21,7 +21,7 @@ mod weights;
 
 pub use context::{BatchToken, Context, ContextOptions};
 pub use error::ModelError;
-pub use hparams::{Hparams, RopeKind, RopeParams};
-pub use kernels::Isa;
+pub use hparams::{Hparams, RopeParams};
+pub use kernels::{Isa, RopeKind};
 pub use model::{LoadOptions, Model, Numerics};
 pub use trace::{NodeData, NodeName, Trace};

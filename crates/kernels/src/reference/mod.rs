@@ -30,7 +30,7 @@ pub use elementwise::{
 };
 pub use f16::{f16_to_f32, f32_to_f16};
 pub use norm::{norm, rms_norm};
-pub use rope::{RopeMode, RopeParams, rope};
+pub use rope::{RopeParams, rope};
 pub use soft_max::soft_max;
 
 #[cfg(test)]

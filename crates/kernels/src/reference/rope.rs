@@ -1,13 +1,6 @@
 //! Rotary position embedding.
 
-/// Which elements of a head rotate together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RopeMode {
-    /// Neighbors: (0, 1), (2, 3), ...
-    Norm,
-    /// Halves: (0, n_rot/2), (1, n_rot/2 + 1), ...
-    Neox,
-}
+use crate::RopeKind;
 
 /// What the rotation depends on besides the position. The names are ggml's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +8,7 @@ pub struct RopeParams<'a> {
     /// Elements of each head that rotate (the first ones; even).
     pub n_rot: usize,
     /// How they pair up.
-    pub mode: RopeMode,
+    pub mode: RopeKind,
     /// Base of the angles, 10000 in the paper.
     pub freq_base: f32,
     /// Factor on all angles; 1/s for a context stretched s times, 1 for none.
@@ -62,8 +55,8 @@ pub fn rope(x: &mut [f32], n_embd_head: usize, pos: i32, p: &RopeParams<'_>) {
         let divisor = p.freq_factors.map_or(1.0, |f| f[i]);
         let (sin, cos) = ramp.sin_cos(theta / divisor, i, p);
         let (a, b) = match p.mode {
-            RopeMode::Norm => (2 * i, 2 * i + 1),
-            RopeMode::Neox => (i, i + half),
+            RopeKind::Norm => (2 * i, 2 * i + 1),
+            RopeKind::Neox => (i, i + half),
         };
         for head in x.chunks_exact_mut(n_embd_head) {
             let (x0, x1) = (head[a], head[b]);

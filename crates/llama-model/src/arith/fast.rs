@@ -5,7 +5,7 @@
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
 use crate::context::BatchToken;
-use crate::hparams::{Hparams, RopeKind, RopeParams};
+use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
 use kernels::{
@@ -61,12 +61,8 @@ impl Arithmetic for Fast {
         } else {
             RopeScaling::Linear { freq_scale: p.freq_scale }
         };
-        let kind = match p.kind {
-            RopeKind::Norm => kernels::RopeKind::Norm,
-            RopeKind::Neox => kernels::RopeKind::Neox,
-        };
         let params = kernels::RopeParams {
-            kind,
+            kind: p.kind,
             n_rot: p.n_rot,
             freq_base: p.freq_base,
             freq_factors,

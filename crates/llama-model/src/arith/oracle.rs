@@ -7,9 +7,10 @@ use super::rows::{matrix_rows, pool, token_rows};
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
 use crate::context::BatchToken;
-use crate::hparams::{Hparams, RopeKind, RopeParams};
+use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
+use kernels::RopeKind;
 use rayon::ThreadPool;
 use std::cell::RefCell;
 

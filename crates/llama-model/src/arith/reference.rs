@@ -4,7 +4,7 @@ use super::rows::{matrix_rows, pool, token_rows};
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
 use crate::context::BatchToken;
-use crate::hparams::{Hparams, RopeKind, RopeParams};
+use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
 use kernels::reference as ops;
@@ -63,10 +63,7 @@ impl Arithmetic for Reference {
     fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Rope, ModelError> {
         let params = ops::RopeParams {
             n_rot: p.n_rot,
-            mode: match p.kind {
-                RopeKind::Norm => ops::RopeMode::Norm,
-                RopeKind::Neox => ops::RopeMode::Neox,
-            },
+            mode: p.kind,
             freq_base: p.freq_base,
             freq_scale: p.freq_scale,
             ext_factor: p.ext_factor,

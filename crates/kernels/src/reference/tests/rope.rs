@@ -1,8 +1,9 @@
 //! Rotations.
 
-use super::super::{RopeMode, RopeParams, rope};
+use super::super::{RopeParams, rope};
 use super::Lines;
 use super::stream::Stream;
+use crate::RopeKind;
 
 const POSITIONS: [i32; 7] = [0, 1, 2, 7, 100, 4095, 131_071];
 
@@ -10,7 +11,7 @@ const POSITIONS: [i32; 7] = [0, 1, 2, 7, 100, 4095, 131_071];
 fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 8] {
     let plain = RopeParams {
         n_rot: 64,
-        mode: RopeMode::Norm,
+        mode: RopeKind::Norm,
         freq_base: 10_000.0,
         freq_scale: 1.0,
         ext_factor: 0.0,
@@ -53,7 +54,7 @@ fn kinds() -> [(&'static str, usize, bool, RopeParams<'static>); 8] {
 fn rotations() {
     let mut lines = Lines::default();
     for (kind, n, with_factors, params) in kinds() {
-        for (text, mode) in [("norm", RopeMode::Norm), ("neox", RopeMode::Neox)] {
+        for (text, mode) in [("norm", RopeKind::Norm), ("neox", RopeKind::Neox)] {
             let mut stream = Stream::new(&format!("rope {kind},{text}"));
             let mut x = stream.floats(POSITIONS.len() * 3 * n);
             let factors: Vec<f32> =
