@@ -128,19 +128,22 @@ pub fn golden_text(model: &str, prompt: &str) -> GoldenText {
         .unwrap_or_else(|| panic!("text/{model}/{prompt}.snap is not of our form"))
 }
 
-/// The largest change of a gap of [`golden_text`] from build R to the native build, over all steps of the prompt.
+/// What the gaps of [`golden_text`] are in the native build when it is fed the same ids: the logit of the token that
+/// build R chose minus that of R's second, at each step.
 ///
 /// # Panics
-/// If it was not captured, or is not of our form.
+/// If they were not captured, or are not of our form.
 #[must_use]
 #[expect(clippy::panic, reason = "a loader for tests: a broken golden is a failed test")]
-pub fn native_change(model: &str, prompt: &str) -> f64 {
-    parse_change(&body("text-native", model, prompt))
+pub fn native_gaps(model: &str, prompt: &str) -> Vec<f64> {
+    parse_native(&body("text-native", model, prompt))
         .unwrap_or_else(|| panic!("text-native/{model}/{prompt}.snap is not of our form"))
 }
 
-fn parse_change(native: &str) -> Option<f64> {
-    parse_hex_float(native.strip_prefix("largest=")?.split(' ').next()?)
+fn parse_native(native: &str) -> Option<Vec<f64>> {
+    let mut lines = native.lines();
+    lines.next()?.strip_prefix("largest=")?;
+    lines.map(|line| parse_hex_float(line.split(' ').nth(1)?.strip_prefix("gap_n=")?)).collect()
 }
 
 #[expect(clippy::panic, reason = "a loader for tests: a missing golden is a failed test")]
@@ -224,7 +227,10 @@ mod tests {
         assert_eq!(written, want);
         let golden = parse(&written).unwrap();
         assert_eq!(golden.gaps, [(9, 0.25)]);
-        assert_eq!(parse_change("largest=0x1p-3 1.25e-01 step=0\n"), Some(0.125));
+        let native =
+            "largest=0x1p-3 1.25e-01 step=0\n0 gap_n=-0x1p-3 -1.25e-01 gap_r=0x0p+0 argmax=3\n";
+        assert_eq!(parse_native(native), Some(vec![-0.125]));
+        assert_eq!(parse_native("0 gap_n=0x1p-3\n"), None);
         assert_eq!(golden.ids, [7]);
     }
 
@@ -238,6 +244,7 @@ mod tests {
                 let golden = golden_text(model, &prompt.name);
                 assert!((1..=64).contains(&golden.ids.len()), "{model} {}", prompt.name);
                 assert!(golden.gaps.iter().all(|(_, gap)| *gap > 0.0), "{model} {}", prompt.name);
+                assert_eq!(native_gaps(model, &prompt.name).len(), golden.ids.len());
             }
         }
     }
