@@ -26,7 +26,8 @@ fn logits(model: &Arc<Model>, golden: &GoldenText) -> Vec<f32> {
     let mut batch = BatchToken::prompt(0, 0, &ids[..ids.len() - 1]);
     batch[golden.prompt_ids.len() - 1..].iter_mut().for_each(|t| t.output = true);
     let logits = context_of(model, 512).decode(&batch).unwrap().to_vec();
-    assert_eq!(logits.len(), golden.ids.len() * model.hparams().n_vocab);
+    let n_steps = golden.ids.len();
+    assert_eq!(logits.len(), n_steps * model.hparams().n_vocab, "logits of every step");
     logits
 }
 
