@@ -34,9 +34,9 @@ mod x86_64;
 pub use acts::{ActForm, ActForms, Acts};
 pub use attention::{Attention, attention};
 pub use error::KernelError;
-#[cfg(target_arch = "x86_64")]
-pub use isa::Avx2;
 pub use isa::Isa;
+#[cfg(target_arch = "x86_64")]
+pub use isa::{Avx2, Avx512};
 pub use kv_cache::{KvCache, KvShape};
 pub use linear::{Linear, linears};
 pub use matrix::Matrix;

@@ -4,6 +4,7 @@ use crate::buffer::Aligned;
 use crate::format::{self, Float, Format, Header, Parts, ROWS, with_format};
 use crate::{ActForm, Isa, KernelError, Team};
 use dequant::GgmlType;
+use std::ops::Range;
 
 /// A weight matrix `[n_rows, n_cols]`, packed so that 16 rows lie together.
 #[derive(Debug)]
@@ -59,9 +60,9 @@ impl Matrix {
     /// the size overflows.
     #[must_use]
     pub fn packed_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> Option<usize> {
-        let (k, bytes) = with_format!(ty, F => (F::K, F::BYTES), W => (1, ROWS * W::BYTES))?;
+        let (k, bytes) = with_format!(ty, F => (F::K, F::BYTES), W => (W::UNIT, W::UNIT_BYTES))?;
         ty.row_bytes(n_cols)?;
-        (n_cols / k).checked_mul(bytes)?.checked_mul(n_rows.div_ceil(ROWS))
+        n_cols.div_ceil(k).checked_mul(bytes)?.checked_mul(n_rows.div_ceil(ROWS))
     }
 
     /// The tensor's type.
@@ -103,15 +104,21 @@ impl Matrix {
         let (group, row) = (self.group(i / ROWS), i % ROWS);
         let _ = with_format!(self.ty,
         F => dequantize_row::<F>(group, row, out),
-        W => for (x, column) in out.iter_mut().zip(group.chunks_exact(ROWS * W::BYTES)) {
-            *x = W::value(&column[row * W::BYTES..]);
+        W => for (out, unit) in out.chunks_mut(W::UNIT).zip(group.chunks_exact(W::UNIT_BYTES)) {
+            let numbers = unit[row * W::UNIT * W::BYTES..].chunks_exact(W::BYTES);
+            out.iter_mut().zip(numbers).for_each(|(x, number)| *x = W::value(number));
         });
     }
 
     /// The packed bytes of 16 rows.
     pub(crate) fn group(&self, group: usize) -> &[u8] {
+        self.groups(group..group + 1)
+    }
+
+    /// The packed bytes of some times 16 rows.
+    pub(crate) fn groups(&self, groups: Range<usize>) -> &[u8] {
         let n_bytes = self.group_bytes();
-        &self.packed.as_slice()[group * n_bytes..][..n_bytes]
+        &self.packed.as_slice()[groups.start * n_bytes..groups.end * n_bytes]
     }
 
     /// Bytes of 16 rows.
@@ -142,8 +149,9 @@ fn pack_group<'a, F: Format>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8
 /// Transposes up to 16 rows of a file into a zeroed group.
 fn pack_floats<'a, W: Float>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) {
     for (r, row) in rows.enumerate() {
-        for (x, column) in row.chunks_exact(W::BYTES).zip(out.chunks_exact_mut(ROWS * W::BYTES)) {
-            column[r * W::BYTES..][..W::BYTES].copy_from_slice(x);
+        let units = row.chunks(W::UNIT * W::BYTES).zip(out.chunks_exact_mut(W::UNIT_BYTES));
+        for (x, unit) in units {
+            unit[r * W::UNIT * W::BYTES..][..x.len()].copy_from_slice(x);
         }
     }
 }
