@@ -108,9 +108,12 @@ impl Isa {
         }
     }
 
-    /// Groups of 16 rows that its matrix kernels take together.
-    pub(crate) fn groups(self) -> usize {
+    /// Groups of 16 rows that its matrix kernels take together with `n_tokens` tokens: chains of additions that do not
+    /// wait for each other.
+    pub(crate) fn groups(self, n_tokens: usize) -> usize {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) if n_tokens <= self.tile() => 4,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 2,
             _ => 1,

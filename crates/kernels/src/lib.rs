@@ -42,4 +42,4 @@ pub use linear::{Linear, linears};
 pub use matrix::Matrix;
 pub use norm::{add, geglu, rms_norm, rms_norm_in_place, swiglu};
 pub use rope::{RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, rope};
-pub use team::Team;
+pub use team::{Arena, Team};

@@ -27,9 +27,9 @@ use std::ops::Range;
 /// second-level cache, their sums in the first. A whole number of tiles of every instruction set.
 const SWEEP: usize = 252;
 /// The most groups of rows that a kernel takes together.
-const MAX_GROUPS: usize = 2;
-/// From this many tokens on, threads take groups of rows as they come.
-const DYNAMIC_FROM: usize = 16;
+const MAX_GROUPS: usize = 4;
+/// From this many tokens on, threads take groups of rows as they come. A whole number of tiles, as above.
+const DYNAMIC_FROM: usize = 12;
 
 /// One product: `out = w * x (+ bias)`, or added to `out`.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) 
         check(acts, product);
         let Linear { w, bias, out, add } = product;
         inputs.push(Product { isa, w, kernel: Kernel::of(w, acts), bias: *bias, add: *add });
-        let groups = if n_tokens < DYNAMIC_FROM { 1 } else { isa.groups() };
+        let groups = if n_tokens < DYNAMIC_FROM { 1 } else { isa.groups(n_tokens) };
         outputs.push(Columns {
             data: out,
             n_cols: w.n_rows(),
@@ -147,15 +147,25 @@ impl<'a> Kernel<'a> {
 impl Product<'_> {
     /// Computes the output columns `rows`, which begin at a group.
     fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
-        let mut sums = [[0.0; ROWS]; SWEEP * MAX_GROUPS];
+        // Few tokens: few sums to clear.
+        if out.n_rows() <= DYNAMIC_FROM {
+            self.sweep::<DYNAMIC_FROM>(rows, out);
+        } else {
+            self.sweep::<SWEEP>(rows, out);
+        }
+    }
+
+    /// The same, at most `N` tokens at a time.
+    fn sweep<const N: usize>(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        let mut sums = [[[0.0; ROWS]; N]; MAX_GROUPS];
         let n_tokens = out.n_rows();
-        let step = ROWS * self.isa.groups();
-        for first in (0..n_tokens).step_by(SWEEP) {
-            let tokens = first..n_tokens.min(first + SWEEP);
+        let step = ROWS * self.isa.groups(n_tokens);
+        for first in (0..n_tokens).step_by(N) {
+            let tokens = first..n_tokens.min(first + N);
             for start in rows.clone().step_by(step) {
                 let end = rows.end.min(start + step);
                 let groups = start / ROWS..end.div_ceil(ROWS);
-                let sums = &mut sums[..tokens.len() * groups.len()];
+                let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
                 sums.fill([0.0; ROWS]);
                 self.kernel.run(self.isa, self.w.groups(groups), tokens.clone(), sums);
                 for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {

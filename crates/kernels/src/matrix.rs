@@ -1,8 +1,8 @@
 //! Weight matrices in the layout that the kernels read.
 
-use crate::buffer::Aligned;
 use crate::format::{self, Float, Format, Header, Parts, ROWS, with_format};
-use crate::{ActForm, Isa, KernelError, Team};
+use crate::team::Piece;
+use crate::{ActForm, Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
 use std::ops::Range;
 
@@ -12,14 +12,14 @@ pub struct Matrix {
     ty: GgmlType,
     n_rows: usize,
     n_cols: usize,
-    packed: Aligned<u8>,
+    packed: Piece,
 }
 
 impl Matrix {
     /// Packs the bytes of a GGUF tensor `[n_rows, n_cols]` for the kernels of `isa` (all present ones read the same
-    /// layout). Takes about as many bytes as the tensor: rows are padded to a multiple of 16.
+    /// layout) into memory of `arena`. Takes about as many bytes as the tensor: rows are padded to a multiple of 16.
     /// # Errors
-    /// An unsupported type; bytes that do not match the shape.
+    /// An unsupported type; bytes that do not match the shape; no memory.
     pub fn pack(
         isa: Isa,
         ty: GgmlType,
@@ -27,6 +27,7 @@ impl Matrix {
         n_cols: usize,
         bytes: &[u8],
         team: &Team,
+        arena: &Arena,
     ) -> Result<Self, KernelError> {
         let _ = isa;
         let shape_error = || KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() };
@@ -38,7 +39,8 @@ impl Matrix {
             return Err(shape_error());
         }
         let n_bytes = Self::packed_bytes(ty, n_rows, n_cols).ok_or_else(shape_error)?;
-        let mut packed = Aligned::zeroed(n_bytes);
+        let mut packed =
+            arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
         if n_bytes > 0 {
             let group_bytes = n_bytes / n_rows.div_ceil(ROWS);
             team.for_chunks_mut(packed.as_mut_slice(), group_bytes, &|group, out| {

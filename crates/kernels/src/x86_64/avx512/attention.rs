@@ -82,8 +82,10 @@ unsafe fn score<const Q: usize, const B: usize>(
     for d in 0..dk {
         // SAFETY: line `d` of each block, dimension `d` of each query.
         unsafe {
-            let k: [__m512; B] =
-                std::array::from_fn(|b| halves(blocks.add((b * dk + d) * BLOCK).cast()));
+            let mut k = [_mm512_setzero_ps(); B];
+            for (b, k) in k.iter_mut().enumerate() {
+                *k = halves(blocks.add((b * dk + d) * BLOCK).cast());
+            }
             for (i, acc) in acc.iter_mut().enumerate() {
                 let q = _mm512_set1_ps(*q.add(i * dk + d));
                 for (acc, k) in acc.iter_mut().zip(k) {
@@ -224,25 +226,28 @@ impl Values {
         let mut acc = [[_mm512_setzero_ps(); D]; Q];
         // SAFETY: rows and dimensions are there.
         unsafe {
-            let row = |i: usize| self.out.add(i * (self.dv + 2) + 2 + d);
+            let out = self.out.add(2 + d);
             for (i, acc) in acc.iter_mut().enumerate() {
                 for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = _mm512_loadu_ps(row(i).add(16 * j));
+                    *acc = _mm512_loadu_ps(out.add(i * (self.dv + 2) + 16 * j));
                 }
             }
             for pos in self.range.clone() {
                 let v = self.v.add(pos * self.dv + d);
-                let v: [__m512; D] = std::array::from_fn(|j| halves(v.add(16 * j).cast()));
+                let mut lines = [_mm512_setzero_ps(); D];
+                for (j, line) in lines.iter_mut().enumerate() {
+                    *line = halves(v.add(16 * j).cast());
+                }
                 for (i, acc) in acc.iter_mut().enumerate() {
                     let p = _mm512_set1_ps(*self.p.add(i * CHUNK + pos));
-                    for (acc, v) in acc.iter_mut().zip(v) {
+                    for (acc, v) in acc.iter_mut().zip(lines) {
                         *acc = _mm512_fmadd_ps(p, v, *acc);
                     }
                 }
             }
             for (i, acc) in acc.iter().enumerate() {
                 for (j, acc) in acc.iter().enumerate() {
-                    _mm512_storeu_ps(row(i).add(16 * j), *acc);
+                    _mm512_storeu_ps(out.add(i * (self.dv + 2) + 16 * j), *acc);
                 }
             }
         }

@@ -4,7 +4,6 @@
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
 )]
 
-use super::source::GROUPS;
 use super::unpack::halves;
 use crate::Avx512;
 use crate::acts::Floats;
@@ -20,7 +19,7 @@ const TILE: usize = 6;
 /// Columns that are converted at once.
 const COLUMNS: usize = 256;
 
-/// Multiplies one or two groups of rows with some tokens.
+/// Multiplies up to four groups of rows with some tokens.
 pub(crate) fn float<W: Float>(
     token: Avx512,
     groups: &[u8],
@@ -50,23 +49,114 @@ pub(crate) fn float<W: Float>(
         return;
     }
     assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
+    let mut each = groups.chunks_exact(group_bytes);
+    let mut next = || each.next().unwrap_or_default();
     // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
     unsafe {
-        if n_groups == GROUPS {
-            let (first, second) = groups.split_at(group_bytes);
-            numbers::<W, GROUPS>([first, second], acts, tokens, sums);
-        } else {
-            numbers::<W, 1>([groups], acts, tokens, sums);
+        match n_groups {
+            1 => numbers::<W, 1>([next()], acts, tokens, sums),
+            2 => numbers::<W, 2>([next(), next()], acts, tokens, sums),
+            3 => numbers::<W, 3>([next(), next(), next()], acts, tokens, sums),
+            _ => numbers::<W, 4>([next(), next(), next(), next()], acts, tokens, sums),
         }
     }
 }
 
-/// F32 and F16: some columns are converted once and meet all tiles.
+/// 16 weights of F32 or F16.
+///
+/// # Safety
+/// `from` is readable for 16 elements.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn column<W: Float>(from: *const u8) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { if W::KIND == FloatKind::F32 { _mm512_loadu_ps(from.cast()) } else { halves(from) } }
+}
+
+/// The sums of each group for `t` tokens from token `at` on, of `n_tokens`.
+fn accumulators<const G: usize>(
+    sums: &mut [Sums],
+    n_tokens: usize,
+    at: usize,
+    t: usize,
+) -> [*mut f32; G] {
+    let mut groups = sums.chunks_exact_mut(n_tokens);
+    std::array::from_fn(|_| match groups.next() {
+        Some(group) => group[at..at + t].as_mut_ptr().cast(),
+        None => unreachable!("sums for every group"),
+    })
+}
+
+/// F32 and F16. Some columns are converted once and meet all tiles; for a single tile they go straight to registers.
 ///
 /// # Safety
 /// As the assertions of [`float`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn numbers<W: Float, const G: usize>(
+    groups: [&[u8]; G],
+    acts: &Floats,
+    tokens: Range<usize>,
+    sums: &mut [Sums],
+) {
+    if tokens.len() > TILE {
+        // SAFETY: the caller's promise.
+        return unsafe { converted::<W, G>(groups, acts, tokens, sums) };
+    }
+    let (t, x) = (tokens.len(), acts.tile(0, tokens.start));
+    let acc = accumulators::<G>(sums, t, 0, t);
+    // SAFETY: as many columns in each group as in `x`; sums of `t` tokens.
+    unsafe {
+        match t {
+            1 => stream::<W, 1, G>(groups, x, acc),
+            2 => stream::<W, 2, G>(groups, x, acc),
+            3 => stream::<W, 3, G>(groups, x, acc),
+            4 => stream::<W, 4, G>(groups, x, acc),
+            5 => stream::<W, 5, G>(groups, x, acc),
+            _ => stream::<W, TILE, G>(groups, x, acc),
+        }
+    }
+}
+
+/// All columns of a tile.
+///
+/// # Safety
+/// The groups have as many columns as `x` has of each of `T` tokens; `acc` points to each group's sums of these.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn stream<W: Float, const T: usize, const G: usize>(
+    groups: [&[u8]; G],
+    x: &[f32],
+    acc: [*mut f32; G],
+) {
+    let groups = groups.map(<[u8]>::as_ptr);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums: [[__m512; G]; T] = load(acc);
+        for (i, x) in x.as_chunks::<T>().0.iter().enumerate() {
+            let mut w = [_mm512_setzero_ps(); G];
+            for (w, group) in w.iter_mut().zip(groups) {
+                let from = group.add(i * W::UNIT_BYTES);
+                if i * W::UNIT_BYTES % 64 == 0 {
+                    prefetch(from, 64);
+                }
+                *w = column::<W>(from);
+            }
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = _mm512_set1_ps(*x);
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = _mm512_fmadd_ps(w, x, *sum);
+                }
+            }
+        }
+        store(&sums, acc);
+    }
+}
+
+/// Many tokens.
+///
+/// # Safety
+/// As the assertions of [`float`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn converted<W: Float, const G: usize>(
     groups: [&[u8]; G],
     acts: &Floats,
     tokens: Range<usize>,
@@ -78,27 +168,14 @@ unsafe fn numbers<W: Float, const G: usize>(
         for (g, group) in groups.iter().enumerate() {
             let bytes = &group[first_column * W::UNIT_BYTES..][..n * W::UNIT_BYTES];
             for (to, from) in columns.iter_mut().zip(bytes.chunks_exact(W::UNIT_BYTES)) {
-                prefetch(from.as_ptr(), W::UNIT_BYTES.min(64));
                 // SAFETY: 16 numbers.
-                to[g] = unsafe {
-                    if W::KIND == FloatKind::F32 {
-                        _mm512_loadu_ps(from.as_ptr().cast())
-                    } else {
-                        halves(from.as_ptr())
-                    }
-                };
+                to[g] = unsafe { column::<W>(from.as_ptr()) };
             }
         }
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
             let tile = acts.tile(first_column, first);
-            let at = first - tokens.start;
-            let mut rest = &mut *sums;
-            let acc: [*mut f32; G] = std::array::from_fn(|_| {
-                let (group, after) = std::mem::take(&mut rest).split_at_mut(tokens.len());
-                rest = after;
-                group[at..][..t].as_mut_ptr().cast()
-            });
+            let acc = accumulators::<G>(sums, tokens.len(), first - tokens.start, t);
             let (w, x) = (&columns[..n], &tile[..n * t]);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums in each group.
             unsafe {
@@ -144,8 +221,14 @@ unsafe fn number_tile<const T: usize, const G: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn load<const T: usize, const G: usize>(acc: [*mut f32; G]) -> [[__m512; G]; T] {
-    // SAFETY: the caller's promise.
-    std::array::from_fn(|t| acc.map(|acc| unsafe { _mm512_loadu_ps(acc.add(ROWS * t)) }))
+    let mut sums = [[_mm512_setzero_ps(); G]; T];
+    for (t, sums) in sums.iter_mut().enumerate() {
+        for (sum, acc) in sums.iter_mut().zip(acc) {
+            // SAFETY: the caller's promise.
+            *sum = unsafe { _mm512_loadu_ps(acc.add(ROWS * t)) };
+        }
+    }
+    sums
 }
 
 /// # Safety
@@ -165,23 +248,22 @@ unsafe fn store<const T: usize, const G: usize>(sums: &[[__m512; G]; T], acc: [*
 fn pairs(_: Avx512Bf16, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
     let n_pairs = acts.n_cols / 2;
     assert_eq!(acts.pairs.len(), n_pairs * acts.n_tokens, "activations as pairs");
-    let group_bytes = n_pairs * 64;
-    for first in tokens.clone().step_by(TILE) {
-        let t = acts.tile_len(first);
-        let (at, x) = (first - tokens.start, acts.pair_tile(0, first));
-        let (a, b) = sums.split_at_mut(tokens.len());
-        let a: *mut f32 = a[at..][..t].as_mut_ptr().cast();
-        // SAFETY: the proof; `x` has all pairs of `t` tokens, the groups all pairs, the sums all tokens.
-        unsafe {
-            if let Some(b) = b.get_mut(at..at + t) {
-                pair_tiles(
-                    [groups.as_ptr(), groups[group_bytes..].as_ptr()],
-                    x,
-                    t,
-                    [a, b.as_mut_ptr().cast()],
-                );
-            } else {
-                pair_tiles([groups.as_ptr()], x, t, [a]);
+    let rows = groups.chunks(2 * n_pairs * 64).zip(sums.chunks_mut(2 * tokens.len()));
+    for (groups, sums) in rows {
+        for first in tokens.clone().step_by(TILE) {
+            let t = acts.tile_len(first);
+            let (at, x) = (first - tokens.start, acts.pair_tile(0, first));
+            let (a, b) = sums.split_at_mut(tokens.len());
+            let a: *mut f32 = a[at..][..t].as_mut_ptr().cast();
+            let w = groups.as_ptr();
+            // SAFETY: the proof; `x` has all pairs of `t` tokens, the groups all pairs, the sums all tokens.
+            unsafe {
+                if let Some(b) = b.get_mut(at..at + t) {
+                    let second = groups[n_pairs * 64..].as_ptr();
+                    pair_tiles([w, second], x, t, [a, b.as_mut_ptr().cast()]);
+                } else {
+                    pair_tiles([w], x, t, [a]);
+                }
             }
         }
     }
@@ -219,14 +301,17 @@ unsafe fn pair_tile<const T: usize, const G: usize>(
     // SAFETY: the caller's promise.
     let mut sums: [[__m512; G]; T] = unsafe { load(acc) };
     for (pair, x) in x.as_chunks::<T>().0.iter().enumerate() {
-        // SAFETY: a line of each group.
-        let w = w.map(|w| unsafe {
-            prefetch(w.add(64 * pair), 64);
-            bf16(_mm512_loadu_si512(w.add(64 * pair).cast()))
-        });
+        let mut lines = [bf16(_mm512_setzero_si512()); G];
+        for (line, w) in lines.iter_mut().zip(w) {
+            // SAFETY: a line of each group.
+            unsafe {
+                prefetch(w.add(64 * pair), 64);
+                *line = bf16(_mm512_loadu_si512(w.add(64 * pair).cast()));
+            }
+        }
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = bf16(_mm512_set1_epi32(x.cast_signed()));
-            for (sum, w) in sums.iter_mut().zip(w) {
+            for (sum, w) in sums.iter_mut().zip(lines) {
                 *sum = _mm512_dpbf16_ps(*sum, w, x);
             }
         }

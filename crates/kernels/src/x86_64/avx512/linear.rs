@@ -15,7 +15,7 @@ use std::ops::Range;
 /// The most tokens of a tile.
 const TILE: usize = 6;
 
-/// Multiplies one or two groups of rows with some tokens in blocks of codes.
+/// Multiplies some groups of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
     _: Avx512,
     groups: &[u8],
@@ -27,7 +27,6 @@ pub(crate) fn quant<F: Format>(
     let n_groups = sums.len() / tokens.len().max(1);
     assert_eq!(groups.len(), n_groups * n_blocks * F::BYTES, "groups of the activations' blocks");
     assert_eq!(sums.len(), tokens.len() * n_groups, "sums for every token");
-    assert!((1..=GROUPS).contains(&n_groups), "one group or two");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");

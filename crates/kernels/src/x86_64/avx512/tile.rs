@@ -125,15 +125,23 @@ unsafe fn block<F: Format, S: Source<F>, const T: usize, const G: usize>(
     let mut total = [[_mm512_setzero_si512(); G]; T];
     let parts = const { if F::GROUP < CHUNK { CHUNK / F::GROUP } else { 1 } };
     for c in 0..F::CHUNKS {
+        // (Loops, where closures would do: those are not inlined into functions with more instructions.)
         // SAFETY: the caller's promise.
-        let chunks: [S::Chunk; G] = std::array::from_fn(|g| unsafe { w.chunk(b, c, g) });
+        let mut chunks = [unsafe { w.chunk(b, c, 0) }; G];
+        for (g, chunk) in chunks.iter_mut().enumerate().skip(1) {
+            // SAFETY: the caller's promise.
+            *chunk = unsafe { w.chunk(b, c, g) };
+        }
         for part in 0..parts {
             let j = c * parts + part;
             // SAFETY: the caller's promise.
             let mut sums = unsafe { start::<F, T, G>(a, j) };
             for quad in part * 8 / parts..(part + 1) * 8 / parts {
-                // SAFETY: the caller's promise.
-                let w: [__m512i; G] = std::array::from_fn(|g| unsafe { S::quad(chunks[g], quad) });
+                let mut w = [_mm512_setzero_si512(); G];
+                for (w, chunk) in w.iter_mut().zip(chunks) {
+                    // SAFETY: the caller's promise.
+                    *w = unsafe { S::quad(chunk, quad) };
+                }
                 for (t, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: quad `8 c + quad` of token `t`.
                     let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };

@@ -53,22 +53,25 @@ fn field<const SHIFT: u32, const TO: u32>(x: __m512i, mask: __m512i) -> __m512i 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn quads<F: Format>(chunk: *const u8) -> [__m512i; 8] {
-    // SAFETY: line `i` of the chunk.
-    let line = |i: usize| unsafe { line(chunk.add(64 * i)) };
+    let mut lines = [_mm512_setzero_si512(); 8];
+    for (i, to) in lines.iter_mut().enumerate().take(F::BITS) {
+        // SAFETY: line `i` of the chunk.
+        *to = unsafe { line(chunk.add(64 * i)) };
+    }
     let mut quads = [_mm512_setzero_si512(); 8];
     match F::BITS {
-        2 | 3 => two_bits(&mut quads, line(0), line(1)),
-        4..=6 => nibbles(&mut quads, [line(0), line(1), line(2), line(3)]),
+        2 | 3 => two_bits(&mut quads, lines[0], lines[1]),
+        4..=6 => nibbles(&mut quads, [lines[0], lines[1], lines[2], lines[3]]),
         _ => {
-            for (i, quad) in quads.iter_mut().enumerate() {
-                *quad = _mm512_xor_si512(line(i), _mm512_set1_epi8(-128));
+            for (quad, line) in quads.iter_mut().zip(lines) {
+                *quad = _mm512_xor_si512(line, _mm512_set1_epi8(-128));
             }
         }
     }
     match F::BITS {
-        3 => high_bits::<2>(&mut quads, line(2)),
-        5 => high_bits::<4>(&mut quads, line(4)),
-        6 => high_pairs(&mut quads, line(4), line(5)),
+        3 => high_bits::<2>(&mut quads, lines[2]),
+        5 => high_bits::<4>(&mut quads, lines[4]),
+        6 => high_pairs(&mut quads, lines[4], lines[5]),
         _ => {}
     }
     quads
