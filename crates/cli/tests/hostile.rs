@@ -374,6 +374,9 @@ fn paths_that_are_no_model() {
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         cases.push((row("pipe", 66, &["a pipe"]), path("pipe")));
         cases.push((row("device", 66, &["a device"]), "/dev/zero".to_owned()));
+        // Not the same as not being there: a permission that is missing is told the same way.
+        let through = row("through a file", 66, &["error[E-OPEN]", "ot a directory"]);
+        cases.push((through, path("short/x.gguf")));
     }
     for command in ["run", "inspect", "tokenize", "quantize"] {
         for (row, path) in &cases {
