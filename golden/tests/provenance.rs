@@ -1,5 +1,6 @@
 //! No golden changes unnoticed: the manifest that `golden/capture/manifest.py` wrote names every snapshot with its hash
 //! and every model and build they come from.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{

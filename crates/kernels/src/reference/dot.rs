@@ -134,10 +134,7 @@ impl<'a> Row<'a> {
 
     /// Of each pair of blocks of 256: eight sums of products, by element index modulo 8; the weights' two scales;
     /// the activations' scale; the sum of the minimums' products.
-    fn super_blocks(
-        self,
-        acts: Row<'a>,
-    ) -> impl Iterator<Item = ([i32; 8], [f32; 2], f32, i32)> + 'a {
+    fn super_blocks(self, acts: Self) -> impl Iterator<Item = ([i32; 8], [f32; 2], f32, i32)> + 'a {
         let codes = self.codes.as_chunks::<256>().0.iter().zip(acts.codes.as_chunks::<256>().0);
         let scales = self.scales.iter().zip(acts.scales);
         let groups = self.groups.iter().zip(acts.groups);
