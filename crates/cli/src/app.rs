@@ -1,10 +1,11 @@
 //! From the command line to a command, and from its outcome to an exit status.
 use crate::{
-    args::{Cli, Command},
+    args::{self, Cli, Command},
+    bench,
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
-    output, pull, quantize, run, tokenize,
+    output, pull, quantize, run, synth, tokenize,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -16,10 +17,11 @@ pub(crate) fn main() -> ExitCode {
         output::use_json_for_errors();
     }
     errors::install_panic_hook();
-    let outcome = panic::catch_unwind(|| match Cli::try_parse() {
-        Ok(cli) => dispatch(&cli),
-        Err(error) => explain(&error),
-    });
+    let outcome =
+        panic::catch_unwind(|| match Cli::try_parse_from(args::long_names(std::env::args_os())) {
+            Ok(cli) => dispatch(&cli),
+            Err(error) => explain(&error),
+        });
     match outcome {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => {
@@ -38,6 +40,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Tokenize(args) => tokenize::tokenize(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Quantize(args) => quantize::quantize(args, &interrupt),
+        Command::Bench(args) => bench::bench(args, &interrupt),
+        Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),
     }

@@ -35,6 +35,18 @@ Examples:
   lockstep run --ids 504,3575,282 --json --logits 5
   lockstep run \"Hello\" --numerics reference       the bits of llama.cpp's scalar build";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  lockstep bench                                 a prompt of 512 tokens, then 128 tokens one by one
+  lockstep bench -m a.gguf -m b.gguf -p 512,4096 -n 32 -d 0,4096
+  lockstep bench -p 0 -n 64 -np 1,2,4,8          several sequences at once: tokens of all of them
+  lockstep bench -t 1,2 -o json
+
+A row is one test: pp512 reads a prompt, tg128 generates, pp512+tg128 does both; `@ d4096` begins behind 4096 tokens,
+`x4` extends four sequences at once. Shown are the median of the repetitions and half their range. `of peak` is the
+time the matrices would take at this machine's multiply peak, `of read` what generation reads of weights and cache
+at its read bandwidth; both are measured first, on as many threads.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Continue a text
@@ -46,6 +58,11 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write a model with other tensor types
     Quantize(QuantizeArgs),
+    /// Measure how fast models run, and how far that is from what the machine could do
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
+    /// Write a model of random weights, to measure a shape without having a model of it
+    Synth(SynthArgs),
     /// Fetch a model into the cache and print its path
     Pull(PullArgs),
     /// List the models that have a short name
@@ -227,6 +244,121 @@ pub(crate) struct QuantizeArgs {
     pub(crate) allow_requantize: bool,
 }
 
+/// The most tokens of a test.
+const MAX_TOKENS: u64 = 1 << 20;
+
+/// A number of tokens.
+fn tokens(text: &str) -> Result<usize, String> {
+    let n = text.trim().parse::<u64>().ok().filter(|n| *n <= MAX_TOKENS);
+    let wanted = || format!("must be a number of tokens up to {MAX_TOKENS}");
+    n.and_then(|n| usize::try_from(n).ok()).ok_or_else(wanted)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Path, short name, or hf:OWNER/REPO/FILE.gguf; may be repeated
+    #[arg(short, long = "model", value_name = "MODEL", default_value = "smollm2")]
+    pub(crate) models: Vec<OsString>,
+
+    /// Prompts of so many tokens; 0: none
+    #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "512")]
+    pub(crate) n_prompt: Vec<usize>,
+
+    /// Generate so many tokens; 0: none
+    #[arg(short, long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "128")]
+    pub(crate) n_gen: Vec<usize>,
+
+    /// Also a prompt and a generation together; may be repeated, and written -pg
+    #[arg(long = "pg", value_name = "P,N")]
+    pub(crate) prompt_gen: Vec<PromptGen>,
+
+    /// Tokens in the cache before the clock starts
+    #[arg(short, long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "0")]
+    pub(crate) depth: Vec<usize>,
+
+    /// Sequences that generate at once; may be written -np
+    #[arg(long = "np", value_name = "N,…", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) n_parallel: Vec<u16>,
+
+    /// Threads to compute with [default: the physical cores allowed]
+    #[arg(short, long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Vec<u16>,
+
+    /// How often each test is repeated
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+
+    /// A table for people, one JSON array, or CSV
+    #[arg(short, long, value_name = "KIND", default_value = "md")]
+    pub(crate) output: BenchOutput,
+
+    /// Instruction set: auto, scalar, avx2, …
+    #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
+    pub(crate) isa: String,
+
+    /// One more run of each test, that tells how its time is split; it does not count for the speed
+    #[arg(long)]
+    pub(crate) split: bool,
+}
+
+/// How `bench` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchOutput {
+    Md,
+    Json,
+    Csv,
+}
+
+/// `P,N`: a prompt and what is generated behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PromptGen {
+    pub(crate) n_prompt: usize,
+    pub(crate) n_gen: usize,
+}
+
+impl FromStr for PromptGen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (n_prompt, n_gen) = text.split_once(',').ok_or("must be two numbers, as 512,128")?;
+        let (n_prompt, n_gen) = (tokens(n_prompt)?, tokens(n_gen)?);
+        if n_prompt == 0 || n_gen == 0 {
+            return Err("must be two numbers above 0".to_owned());
+        }
+        Ok(Self { n_prompt, n_gen })
+    }
+}
+
+/// llama-bench's `-pg` and `-np` as clap knows them: with two dashes. Only behind `bench`: elsewhere `-np` is `-n p`.
+pub(crate) fn long_names(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_bench = false;
+    args.map(move |arg| {
+        is_bench |= arg == "bench";
+        match arg.to_str() {
+            Some("-pg") if is_bench => "--pg".into(),
+            Some("-np") if is_bench => "--np".into(),
+            _ => arg,
+        }
+    })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// tiny, smollm2-135m, qwen2.5-0.5b, tinyllama-1.1b, llama-3.2-1b or llama-3.1-8b
+    #[arg(long, value_name = "NAME")]
+    pub(crate) shape: String,
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1 or Q4_0
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) ty: String,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Where the random numbers begin; the same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
     /// A short name (see `lockstep list`) or hf:OWNER/REPO/FILE.gguf
@@ -332,9 +464,36 @@ mod tests {
         assert!("4294967296".parse::<Seed>().is_err() && "-2".parse::<Seed>().is_err());
         assert_eq!("15+2.5".parse(), Ok(LogitBias { id: 15, bias: 2.5 }));
         assert_eq!("15-inf".parse(), Ok(LogitBias { id: 15, bias: f32::NEG_INFINITY }));
+        assert_eq!("512,16".parse(), Ok(PromptGen { n_prompt: 512, n_gen: 16 }));
+        for bad in ["512", "0,1", "1,0", "1,2,3", "a,1", "1048577,1", ""] {
+            assert!(bad.parse::<PromptGen>().is_err(), "{bad}");
+        }
         for bad in ["15", "-1+5", "+5", "15+", "15*2", "x+1", "4294967296+1", "1+-2"] {
             assert!(bad.parse::<LogitBias>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn flags_of_llama_bench() {
+        let args = |args: &[&str]| {
+            let args = long_names(args.iter().map(OsString::from));
+            let Command::Bench(args) = Cli::try_parse_from(args).unwrap().command else {
+                panic!("bench was asked for")
+            };
+            args
+        };
+        let given =
+            args(&["lockstep", "bench", "-np", "1,4", "-pg", "8,2", "-pg", "9,3", "-p", "0"]);
+        assert_eq!((given.n_parallel, given.n_prompt), (vec![1, 4], vec![0]));
+        assert_eq!(given.prompt_gen.len(), 2);
+        let default = args(&["lockstep", "bench"]);
+        assert_eq!(
+            (default.n_prompt, default.n_gen, default.depth),
+            (vec![512], vec![128], vec![0])
+        );
+        assert!(default.threads.is_empty() && default.prompt_gen.is_empty(), "none by default");
+        let run = ["lockstep", "run", "-np", "x"].map(OsString::from);
+        assert_eq!(long_names(run.into_iter()).nth(2), Some("-np".into()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod app;
 mod args;
+mod bench;
 mod errors;
 mod human;
 mod inspect;
@@ -16,6 +17,7 @@ mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod synth;
 mod tokenize;
 
 use std::process::ExitCode;

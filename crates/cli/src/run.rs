@@ -114,7 +114,7 @@ impl Session {
 }
 
 /// The instruction set of that name, if this CPU has it.
-fn isa(name: &str) -> Result<Isa, CliError> {
+pub(crate) fn isa(name: &str) -> Result<Isa, CliError> {
     // An empty variable is as good as none.
     if name == "auto" || name.is_empty() {
         return Ok(Isa::detect());

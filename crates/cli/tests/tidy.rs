@@ -262,8 +262,10 @@ fn no_place_of_one_machine_is_named() {
     {
         files.extend(Some(root().join(name)).filter(|path| path.exists()));
     }
-    for entry in fs::read_dir(root().join("golden/capture")).unwrap() {
-        files.extend(Some(entry.unwrap().path()).filter(|path| path.is_file()));
+    for folder in ["golden/capture", "bench", "bench/peers", "bench/peers/candle/src"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            files.extend(Some(entry.unwrap().path()).filter(|path| path.is_file()));
+        }
     }
     for path in files {
         let text = fs::read_to_string(&path).unwrap();

@@ -21,6 +21,7 @@ mod linear;
 pub mod math;
 mod matrix;
 mod norm;
+pub mod peak;
 pub mod reference;
 mod rope;
 mod scalar;

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod avx512;
 pub(crate) mod elementwise;
 pub(crate) mod linear;
+pub(crate) mod peak;
 pub(crate) mod quantize;
 mod tile;
 mod unpack;

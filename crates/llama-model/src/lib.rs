@@ -8,6 +8,7 @@
 
 mod arch;
 mod arith;
+pub mod bench;
 mod context;
 mod error;
 mod forward;

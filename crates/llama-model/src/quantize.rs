@@ -19,6 +19,9 @@ use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+/// Of the block formats; unchanged since 2023.
+pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
 /// How to quantize.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
@@ -157,6 +160,20 @@ pub fn quantize_file(
     Ok(report)
 }
 
+/// The types that a file of `file_type` gives to the tensors of a dense model: name, present type and dimensions
+/// (innermost first) of each, layers ascending.
+pub(crate) fn mix_types<'a>(
+    architecture: &str,
+    n_layer: usize,
+    file_type: FileType,
+    tensors: impl Iterator<Item = (&'a str, GgmlType, &'a [u64])>,
+) -> Result<Vec<GgmlType>, QuantizeError> {
+    let sources: Vec<Source<'_>> =
+        tensors.map(|(name, ty, ne)| Source { name, ty, ne: trimmed(ne) }).collect();
+    let facts = Facts { architecture, n_layer, n_expert: 0, is_70b: false };
+    Ok(mix::choose(facts, file_type, &sources)?.types)
+}
+
 /// The files of a model: `path`, and its siblings if it is the first of several.
 fn shards(path: &Path, metadata: &Metadata<'_>) -> Vec<PathBuf> {
     let mut paths = vec![path.to_path_buf()];
@@ -231,8 +248,6 @@ fn plan(
     sources: &[Source<'_>],
     types: &[GgmlType],
 ) -> GgufPlan {
-    /// Of the block formats; unchanged since 2023.
-    const QUANTIZATION_VERSION: u32 = 2;
     let mut plan = GgufPlan::new();
     for (key, value) in metadata.iter() {
         let is_other_alignment = key == "general.alignment" && value != Value::U32(32);

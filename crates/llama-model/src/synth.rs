@@ -6,76 +6,21 @@
 //! leaving one out shows. The generator is SplitMix64, one stream per tensor name.
 
 mod blocks;
+mod file_type;
 mod random;
+mod shape;
 mod tiny;
 mod vocab;
 
 use crate::ModelError;
 use gguf_parse::{GgmlType, GgufPlan, Value};
 use random::Random;
+use std::ops::ControlFlow;
 use std::path::Path;
 
+pub use file_type::SynthFileType;
+pub use shape::Shape;
 pub use tiny::tiny_models;
-
-/// Sizes of a model, in elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Width of the residual stream.
-    pub n_embd: usize,
-    /// Layers.
-    pub n_layer: usize,
-    /// Query heads.
-    pub n_head: usize,
-    /// Key and value heads; divides `n_head`.
-    pub n_head_kv: usize,
-    /// Elements of a head.
-    pub n_embd_head: usize,
-    /// Width of the feed-forward block.
-    pub n_ff: usize,
-    /// Tokens of the vocabulary.
-    pub n_vocab: usize,
-    /// Context the model claims to be trained for.
-    pub n_ctx_train: usize,
-}
-
-impl Shape {
-    /// TinyLlama 1.1B.
-    pub const TINYLLAMA_1_1B: Self = Self {
-        n_embd: 2048,
-        n_layer: 22,
-        n_head: 32,
-        n_head_kv: 4,
-        n_embd_head: 64,
-        n_ff: 5632,
-        n_vocab: 32_000,
-        n_ctx_train: 2048,
-    };
-
-    /// Two layers of width 256, which is one block of a K-quant: 4 heads of 64.
-    pub const TINY: Self = Self {
-        n_embd: 256,
-        n_layer: 2,
-        n_head: 4,
-        n_head_kv: 2,
-        n_embd_head: 64,
-        n_ff: 512,
-        n_vocab: 320,
-        n_ctx_train: 2048,
-    };
-
-    /// Names that [`Self::named`] knows.
-    pub const NAMES: &[&str] = &["tinyllama-1.1b", "tiny"];
-
-    /// A shape by its name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "tinyllama-1.1b" => Some(Self::TINYLLAMA_1_1B),
-            "tiny" => Some(Self::TINY),
-            _ => None,
-        }
-    }
-}
 
 /// What a model is besides its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +111,21 @@ impl SynthOptions {
         }
     }
 
+    /// The model of one of [`Shape::NAMES`], all of whose matrices have the type `ty`.
+    #[must_use]
+    pub fn named(name: &str, ty: GgmlType) -> Option<Self> {
+        let shape = Shape::named(name)?;
+        let llama = Self::new(shape, ty);
+        let bpe = Self { vocab: Vocab::Bpe, ..llama.clone() };
+        Some(match name {
+            "smollm2-135m" => Self { tied_output: true, ..bpe },
+            "qwen2.5-0.5b" => Self { tied_output: true, ..Self::qwen2(shape, ty) },
+            "llama-3.2-1b" => Self { tied_output: true, rope_freqs: true, ..bpe },
+            "llama-3.1-8b" => Self { rope_freqs: true, ..bpe },
+            _ => llama,
+        })
+    }
+
     /// A `qwen2` with a BPE vocabulary and biases on query, key and value.
     #[must_use]
     pub fn qwen2(shape: Shape, ty: GgmlType) -> Self {
@@ -241,6 +201,8 @@ impl SynthTensor {
 pub struct SynthModel {
     options: SynthOptions,
     tensors: Vec<SynthTensor>,
+    /// `None`: the file does not say.
+    file_type: Option<SynthFileType>,
 }
 
 impl SynthModel {
@@ -251,7 +213,7 @@ impl SynthModel {
     pub fn new(options: SynthOptions) -> Result<Self, ModelError> {
         check(&options)?;
         let tensors = tensors(&options);
-        Ok(Self { options, tensors })
+        Ok(Self { options, tensors, file_type: None })
     }
 
     /// The tensors in file order.
@@ -269,15 +231,41 @@ impl SynthModel {
         }
     }
 
-    /// Writes the model to a file; `progress` gets the fraction done.
+    /// Gives each matrix the type that a file quantized to `file_type` has there, and says so in the metadata.
     ///
     /// # Errors
-    /// A type that cannot be generated or whose blocks do not fit the rows; I/O errors.
-    pub fn write(&self, path: &Path, mut progress: impl FnMut(f32)) -> Result<(), ModelError> {
+    /// None that a model of this module can cause.
+    pub fn set_file_type(&mut self, file_type: SynthFileType) -> Result<(), ModelError> {
+        let types = file_type.types(&self.options, &self.tensors)?;
+        for (tensor, ty) in self.tensors.iter_mut().zip(types) {
+            tensor.ty = ty;
+        }
+        self.file_type = Some(file_type);
+        Ok(())
+    }
+
+    /// Bytes of all tensors; `None` if a row is no whole number of blocks.
+    #[must_use]
+    pub fn n_bytes(&self) -> Option<u64> {
+        self.tensors.iter().map(|tensor| Some(tensor.n_bytes()? as u64)).sum()
+    }
+
+    /// Writes the model to a file; `progress` gets the fraction done and may break off. The file has its name only
+    /// once it is whole.
+    ///
+    /// # Errors
+    /// A type that cannot be generated or whose blocks do not fit the rows; `Cancelled`; I/O errors.
+    pub fn write(
+        &self,
+        path: &Path,
+        mut progress: impl FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
         let mut file = self.plan().create(path)?;
         for (i, tensor) in self.tensors.iter().enumerate() {
             file.write_tensor(&tensor.generate(self.options.seed)?)?;
-            progress((i + 1) as f32 / self.tensors.len() as f32);
+            if progress((i + 1) as f32 / self.tensors.len() as f32).is_break() {
+                return Err(ModelError::Cancelled);
+            }
         }
         Ok(file.finish()?)
     }
@@ -296,6 +284,9 @@ impl SynthModel {
     fn plan(&self) -> GgufPlan {
         let mut plan = GgufPlan::new();
         describe(&self.options, &mut plan);
+        if let Some(file_type) = self.file_type {
+            file_type.describe(&mut plan);
+        }
         for tensor in &self.tensors {
             plan.tensor(&tensor.name, tensor.ty, &tensor.ne);
         }

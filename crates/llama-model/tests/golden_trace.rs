@@ -11,6 +11,7 @@ mod common;
 
 use common::{check_traces, smollm2_in};
 use llama_model::synth::{SynthModel, tiny_models};
+use std::ops::ControlFlow;
 
 /// SmolLM2 in four types: the tensors of a prompt of five tokens and of three greedy steps.
 #[test]
@@ -32,7 +33,7 @@ fn tiny_random_models() {
     let (mut n_tensors, mut n_models) = (0, 0);
     for (name, options) in tiny_models() {
         let path = folder.path().join(format!("{name}.gguf"));
-        SynthModel::new(options).unwrap().write(&path, |_| ()).unwrap();
+        SynthModel::new(options).unwrap().write(&path, |_| ControlFlow::Continue(())).unwrap();
         n_tensors += check_traces(&format!("tiny-{name}"), &path);
         n_models += 1;
     }

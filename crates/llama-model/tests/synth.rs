@@ -1,8 +1,9 @@
 //! Random models: the bytes that llama.cpp's goldens were captured from, and weights of the promised size.
 
 use gguf_parse::{GgmlType, Gguf};
-use llama_model::synth::{Shape, SynthModel, SynthOptions, tiny_models};
+use llama_model::synth::{Shape, SynthFileType, SynthModel, SynthOptions, tiny_models};
 use sha2::{Digest, Sha256};
+use std::ops::ControlFlow;
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -29,7 +30,11 @@ fn a_written_file_has_the_bytes_of_memory() {
     let path = folder.path().join("model.gguf");
     let model = SynthModel::new(SynthOptions::qwen2(Shape::TINY, GgmlType::Q5_K)).unwrap();
     let mut fractions = Vec::new();
-    model.write(&path, |done| fractions.push(done)).unwrap();
+    let mut go_on = |done| {
+        fractions.push(done);
+        ControlFlow::Continue(())
+    };
+    model.write(&path, &mut go_on).unwrap();
     assert!(std::fs::read(&path).unwrap() == model.to_bytes().unwrap(), "file and memory differ");
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0), "{fractions:?}");
 }
@@ -75,6 +80,52 @@ fn a_mix_of_types_keeps_the_vectors() {
         assert_eq!(tensor.ty(), wanted, "{}", tensor.name());
     }
     Gguf::from_bytes(model.to_bytes().unwrap()).unwrap();
+}
+
+#[test]
+fn file_types_are_mixes() {
+    let types = |shape: &str, ty: &str| {
+        let file_type = SynthFileType::from_name(ty).unwrap();
+        let options = SynthOptions::named(shape, file_type.tensor_type()).unwrap();
+        let mut model = SynthModel::new(options).unwrap();
+        model.set_file_type(file_type).unwrap();
+        let ty = |name: &str| model.tensors().iter().find(|t| t.name() == name).unwrap().ty();
+        ["blk.0.attn_norm.weight", "blk.0.attn_v.weight", "blk.1.attn_q.weight"].map(ty)
+    };
+    let (f32, q6_k) = (GgmlType::F32, GgmlType::Q6_K);
+    assert_eq!(types("tinyllama-1.1b", "q4_k_m"), [f32, q6_k, GgmlType::Q4_K]);
+    assert_eq!(types("tinyllama-1.1b", "Q5_0"), [f32, GgmlType::Q5_0, GgmlType::Q5_0]);
+    // Rows of 576 are no whole number of blocks of 256.
+    assert_eq!(types("smollm2-135m", "Q4_K_M"), [f32, GgmlType::Q8_0, GgmlType::Q5_0]);
+    assert_eq!(types("tiny", "BF16"), [f32, GgmlType::BF16, GgmlType::BF16]);
+    assert_eq!(SynthFileType::from_name("Q3_K_M"), None);
+    for file_type in SynthFileType::all() {
+        assert_eq!(SynthFileType::from_name(&file_type.name().to_lowercase()), Some(file_type));
+        let options = SynthOptions::named("tiny", file_type.tensor_type()).unwrap();
+        let mut model = SynthModel::new(options).unwrap();
+        model.set_file_type(file_type).unwrap();
+        let bytes = model.to_bytes().unwrap();
+        let gguf = Gguf::from_bytes(bytes).unwrap();
+        let id: u32 = gguf.metadata().get("general.file_type").unwrap();
+        assert_eq!(SynthFileType::from_id(id), Some(file_type));
+        let n_bytes = gguf.tensors().iter().map(|t| t.n_bytes as u64).sum::<u64>();
+        assert_eq!(model.n_bytes(), Some(n_bytes), "{}", file_type.name());
+    }
+}
+
+#[test]
+fn every_shape_is_a_model() {
+    let sizes: Vec<_> = Shape::NAMES
+        .iter()
+        .map(|name| {
+            let options = SynthOptions::named(name, GgmlType::F32).unwrap();
+            assert_eq!(Some(options.shape), Shape::named(name), "{name}");
+            SynthModel::new(options).unwrap().n_bytes().unwrap() / 4 / 1_000_000
+        })
+        .collect();
+    // Millions of weights.
+    assert_eq!(sizes, [1, 134, 494, 1100, 1235, 8030]);
+    assert_eq!(SynthOptions::named("gpt-5", GgmlType::F32), None);
 }
 
 #[test]

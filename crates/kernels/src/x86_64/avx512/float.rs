@@ -323,6 +323,7 @@ unsafe fn pair_tile<const T: usize, const G: usize>(
 /// The same bits as pairs of BF16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
+#[expect(clippy::disallowed_methods, reason = "the standard library has no cast between these two")]
 fn bf16(x: __m512i) -> __m512bh {
     // SAFETY: both are 64 bytes for which every value is valid.
     unsafe { std::mem::transmute::<__m512i, __m512bh>(x) }

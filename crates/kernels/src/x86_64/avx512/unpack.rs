@@ -164,7 +164,7 @@ pub(super) unsafe fn scales<F: Format>(block: *const u8, j: usize) -> __m512i {
             }
             HeaderKind::SixBits => {
                 let high = row_bytes(block.add(192 + 16 * (j / 2)));
-                let high = if j % 2 == 0 { _mm_slli_epi16::<4>(high) } else { high };
+                let high = if j.is_multiple_of(2) { _mm_slli_epi16::<4>(high) } else { high };
                 join(row_bytes(block.add(64 + 16 * j)), high)
             }
             _ => row_bytes(block.add(32 + 16 * j)),

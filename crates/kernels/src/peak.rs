@@ -1,0 +1,152 @@
+//! The most this machine multiplies and reads: what a measured speed is compared with.
+//!
+//! Loops of one instruction on twelve independent registers, written in assembly because a compiler would shorten
+//! them, and a sum over memory. Every rate is that of the fastest of several runs: other processes only ever slow
+//! a run down.
+
+use crate::Team;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// What is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// 8-bit integers, summed in 32 bits.
+    Int8,
+    /// BF16, summed in f32.
+    Bf16,
+    /// f32, fused with the addition.
+    F32,
+}
+
+/// The fastest way this CPU has to multiply something.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Peak {
+    /// Multiply-accumulates per second, of all threads together.
+    pub macs_per_second: f64,
+    /// The instruction that does it: `"vpdpbusd zmm"`.
+    pub instruction: &'static str,
+}
+
+/// A loop of multiplications.
+#[derive(Clone, Copy)]
+pub(crate) struct Loop {
+    pub(crate) instruction: &'static str,
+    /// Of one turn.
+    pub(crate) macs: u64,
+    /// Runs a number of turns, at least one.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) run: unsafe fn(u64),
+}
+
+/// Measures the multiply peak of `team`. `None` if this CPU has no instruction for it that is known here.
+#[must_use]
+pub fn multiply(team: &Team, unit: Unit) -> Option<Peak> {
+    /// About a millisecond: long beside waking the team, short beside a turn of the scheduler.
+    const TURNS: u64 = 1 << 18;
+    let instructions = find(unit)?;
+    let seconds = fastest(Duration::from_millis(60), || team.run(&|_| instructions.run(TURNS)));
+    let macs = instructions.macs * TURNS * team.n_threads() as u64;
+    Some(Peak { macs_per_second: macs as f64 / seconds, instruction: instructions.instruction })
+}
+
+/// Bytes per second at which the threads of `team` together read `data`, each its own part, `n_passes` times in a
+/// row.
+///
+/// A page that was never written is not memory yet: fill `data` with something other than zeros first.
+#[must_use]
+pub fn read(team: &Team, data: &[u64], n_passes: usize) -> f64 {
+    let seconds = fastest(Duration::from_millis(250), || {
+        team.run(&|tid| {
+            let part = &data[team.range_of(tid, data.len(), 1)];
+            for _ in 0..n_passes {
+                black_box(sum(black_box(part)));
+            }
+        });
+    });
+    (size_of_val(data) * n_passes) as f64 / seconds
+}
+
+/// Seconds of the fastest call within `budget`, after one that does not count.
+fn fastest(budget: Duration, mut f: impl FnMut()) -> f64 {
+    f();
+    let (start, mut best) = (Instant::now(), f64::INFINITY);
+    while best.is_infinite() || start.elapsed() < budget {
+        let call = Instant::now();
+        f();
+        best = best.min(call.elapsed().as_secs_f64());
+    }
+    best
+}
+
+/// The sum of `data`. In this plain form the compiler uses the widest registers it may, and several accumulators; an
+/// array of accumulators it would keep in memory.
+#[inline(always)]
+pub(crate) fn plain_sum(data: &[u64]) -> u64 {
+    data.iter().fold(0, |sum, x| sum.wrapping_add(*x))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod isa {
+    use super::{Loop, Unit, plain_sum};
+
+    pub(super) fn find(_: Unit) -> Option<Loop> {
+        None
+    }
+
+    pub(super) fn sum(data: &[u64]) -> u64 {
+        plain_sum(data)
+    }
+
+    impl Loop {
+        pub(super) fn run(self, _: u64) {}
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::peak as isa;
+use isa::{find, sum};
+
+#[cfg(test)]
+mod tests {
+    use super::{Unit, find, multiply, plain_sum, read, sum};
+    use crate::Team;
+
+    /// A loop whose registers were not declared would change the numbers that the compiler keeps in them.
+    #[test]
+    fn loops_disturb_nobody() {
+        for unit in [Unit::Int8, Unit::Bf16, Unit::F32] {
+            let Some(instructions) = find(unit) else { continue };
+            let before: [f32; 24] = std::array::from_fn(|i| i as f32 * 1.5);
+            let mut x = before;
+            for turns in 0..20 {
+                instructions.run(turns);
+                x.iter_mut().for_each(|x| *x += 1.0);
+            }
+            assert!(x.iter().zip(before).all(|(x, y)| *x == y + 20.0), "{x:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_possible() {
+        let team = Team::new(2).unwrap();
+        for unit in [Unit::Int8, Unit::Bf16, Unit::F32] {
+            if let Some(peak) = multiply(&team, unit) {
+                assert!((1e8..1e14).contains(&peak.macs_per_second), "{unit:?}: {peak:?}");
+            }
+        }
+        let rate = read(&team, &vec![1; 100_003], 3);
+        assert!((1e6..1e14).contains(&rate), "{rate}");
+        assert!(read(&team, &[], 1).abs() < 1.0, "nothing is read in some time");
+    }
+
+    #[test]
+    fn sums_are_right() {
+        for n in [0, 1, 31, 32, 33, 64, 1000] {
+            let data: Vec<u64> = (0..n).map(|i| i * i).collect();
+            let wanted = data.iter().sum::<u64>();
+            assert_eq!((sum(&data), plain_sum(&data)), (wanted, wanted), "{n}");
+        }
+    }
+}
