@@ -8,12 +8,16 @@
 //! A line of 16 positions of one dimension of the keys is multiplied with one element of a query: scores come
 //! out position by position in SIMD lanes, without a sum across lanes.
 
-use crate::KernelError;
 use crate::buffer::Aligned;
+use crate::{KernelError, Team};
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use std::ops::Range;
 
 /// Positions whose keys lie together.
 pub(crate) const BLOCK: usize = 16;
+
+/// Fewer tokens than this are stored by the caller alone.
+const PARALLEL_FROM: usize = 16;
 
 /// The shape of a [`KvCache`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,16 +111,57 @@ impl KvCache {
         assert_eq!(v.len(), self.shape.n_head_kv * dv, "a value of all heads");
         for (head, (k, v)) in k.chunks_exact(dk).zip(v.chunks_exact(dv)).enumerate() {
             let range = self.k_range(il, seq, head);
-            let block = &mut self.k.as_mut_slice()[range][pos / BLOCK * BLOCK * dk..];
-            for (line, &x) in block.chunks_exact_mut(BLOCK).zip(k) {
-                line[pos % BLOCK] = to_f16(x);
-            }
+            store_key(k, pos, &mut self.k.as_mut_slice()[range]);
             let range = self.v_range(il, seq, head);
-            let row = &mut self.v.as_mut_slice()[range][pos * dv..][..dv];
-            for (to, &x) in row.iter_mut().zip(v) {
-                *to = to_f16(x);
-            }
+            store_value(v, pos, &mut self.v.as_mut_slice()[range]);
         }
+    }
+
+    /// Stores the keys `[n_tokens, n_head_kv, n_embd_head_k]` and values `[n_tokens, n_head_kv, n_embd_head_v]` of the
+    /// (sequence, position) pairs `tokens` in layer `il`, rounded to F16.
+    /// # Panics
+    /// As [`Self::store`].
+    pub fn store_all(
+        &mut self,
+        team: &Team,
+        il: usize,
+        tokens: &[(usize, usize)],
+        k: &[f32],
+        v: &[f32],
+    ) {
+        let KvShape { n_seq, n_head_kv, n_embd_head_k: dk, n_embd_head_v: dv, .. } = self.shape;
+        let (k_row, v_row) = (n_head_kv * dk, n_head_kv * dv);
+        assert_eq!(k.len(), tokens.len() * k_row, "a key of all heads for each token");
+        assert_eq!(v.len(), tokens.len() * v_row, "a value of all heads for each token");
+        if tokens.len() < PARALLEL_FROM {
+            let rows = k.chunks_exact(k_row).zip(v.chunks_exact(v_row));
+            for (&(seq, pos), (k, v)) in tokens.iter().zip(rows) {
+                self.store(il, seq, pos, k, v);
+            }
+            return;
+        }
+        tokens.iter().for_each(|&(seq, pos)| self.check(il, seq, pos));
+        let of_layer = |stride: usize| {
+            let n = n_seq * n_head_kv * stride;
+            il * n..(il + 1) * n
+        };
+        let rows = move |i: usize| {
+            let here = tokens.iter().enumerate().filter(move |(_, t)| t.0 == i / n_head_kv);
+            here.map(move |(row, t)| (row, t.1, i % n_head_kv))
+        };
+        let (k_stride, v_stride) = (self.k_stride, self.v_stride);
+        let keys = &mut self.k.as_mut_slice()[of_layer(k_stride)];
+        team.for_chunks_mut(keys, k_stride, &|i, keys| {
+            for (row, pos, head) in rows(i) {
+                store_key(&k[row * k_row + head * dk..][..dk], pos, keys);
+            }
+        });
+        let values = &mut self.v.as_mut_slice()[of_layer(v_stride)];
+        team.for_chunks_mut(values, v_stride, &|i, values| {
+            for (row, pos, head) in rows(i) {
+                store_value(&v[row * v_row + head * dv..][..dv], pos, values);
+            }
+        });
     }
 
     /// Reads a position back.
@@ -195,9 +240,27 @@ impl KvCache {
     }
 }
 
-#[inline]
-fn to_f16(x: f32) -> u16 {
-    u16::from_le_bytes(dequant::f32_to_f16(x))
+/// A head's key at `pos` into the head's keys.
+fn store_key(k: &[f32], pos: usize, keys: &mut [u16]) {
+    let lines = &mut keys[pos / BLOCK * BLOCK * k.len()..][..BLOCK * k.len()];
+    let mut halves = [0; 64];
+    for (k, lines) in k.chunks(64).zip(lines.chunks_mut(64 * BLOCK)) {
+        let halves = &mut halves[..k.len()];
+        to_f16(k, halves);
+        for (line, &half) in lines.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&*halves) {
+            line[pos % BLOCK] = half;
+        }
+    }
+}
+
+/// A head's value at `pos` into the head's values.
+fn store_value(v: &[f32], pos: usize, values: &mut [u16]) {
+    to_f16(v, &mut values[pos * v.len()..][..v.len()]);
+}
+
+/// F16 bits of numbers, rounded; `half` uses the CPU's instructions for whole slices.
+fn to_f16(x: &[f32], to: &mut [u16]) {
+    to.reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(x);
 }
 
 /// The value of F16 bits.

@@ -24,11 +24,13 @@ use crate::{Acts, Isa, Matrix, Team, scalar};
 use std::ops::Range;
 
 /// Tokens that are multiplied with a group of rows before the next group is begun: their activations stay in the
-/// second-level cache, their sums in the first. A whole number of tiles of every instruction set.
-const SWEEP: usize = 252;
+/// second-level cache, their sums in the first. Half a micro-batch of 512, rounded up to whole tiles.
+const SWEEP: usize = 260;
+/// How many tokens ahead a thread asks for the lines of the output that it will write: they are far apart.
+const AHEAD: usize = 12;
 /// The most groups of rows that a kernel takes together.
 const MAX_GROUPS: usize = 4;
-/// From this many tokens on, threads take groups of rows as they come. A whole number of tiles, as above.
+/// From this many tokens on, threads take groups of rows as they come.
 const DYNAMIC_FROM: usize = 12;
 
 /// One product: `out = w * x (+ bias)`, or added to `out`.
@@ -149,31 +151,39 @@ impl Product<'_> {
     fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
         // Few tokens: few sums to clear.
         if out.n_rows() <= DYNAMIC_FROM {
-            self.sweep::<DYNAMIC_FROM>(rows, out);
+            self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(rows, out);
         } else {
-            self.sweep::<SWEEP>(rows, out);
+            self.sweep::<SWEEP, 2>(rows, out);
         }
     }
 
-    /// The same, at most `N` tokens at a time.
-    fn sweep<const N: usize>(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
-        let mut sums = [[[0.0; ROWS]; N]; MAX_GROUPS];
+    /// The same, at most `N` tokens and `G` groups at a time.
+    fn sweep<const N: usize, const G: usize>(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        let mut sums = [[[0.0; ROWS]; N]; G];
+        let mut clean = true;
         let n_tokens = out.n_rows();
-        let step = ROWS * self.isa.groups(n_tokens);
-        for first in (0..n_tokens).step_by(N) {
-            let tokens = first..n_tokens.min(first + N);
+        let step = ROWS * self.isa.groups(n_tokens).min(G);
+        let n = N / self.isa.tile() * self.isa.tile();
+        for first in (0..n_tokens).step_by(n) {
+            let tokens = first..n_tokens.min(first + n);
             for start in rows.clone().step_by(step) {
                 let end = rows.end.min(start + step);
                 let groups = start / ROWS..end.div_ceil(ROWS);
                 let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
-                sums.fill([0.0; ROWS]);
+                if !std::mem::take(&mut clean) {
+                    sums.fill([0.0; ROWS]);
+                }
                 self.kernel.run(self.isa, self.w.groups(groups), tokens.clone(), sums);
                 for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {
                     let start = start + i * ROWS;
                     let group = start..end.min(start + ROWS);
                     let columns = start - rows.start..group.end - rows.start;
                     let bias = self.bias.map(|bias| &bias[group]);
+                    (tokens.start..)
+                        .take(AHEAD)
+                        .for_each(|token| out.prefetch(token, columns.start));
                     for (token, sums) in tokens.clone().zip(sums) {
+                        out.prefetch(token + AHEAD, columns.start);
                         self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
                     }
                 }

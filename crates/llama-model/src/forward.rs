@@ -164,7 +164,7 @@ impl<A: Arithmetic> Pass<'_, A> {
         self.finish_linear(&layer.attn_v, v, ["Vcur", "Vcur"], Some(il));
         self.finish_linear(&layer.attn_k, k, ["Kcur", "Kcur"], Some(il));
         self.rotate(&ws.positions, k, "Kcur", il);
-        net.arith.store(self.cache, il, self.batch, k, v);
+        net.arith.store(self.cache, il, self.batch, &ws.positions, k, v);
 
         let kqv = &mut ws.kqv[..n_q];
         self.attend(&ws.positions, q, kqv, il);

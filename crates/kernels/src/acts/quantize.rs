@@ -126,7 +126,7 @@ impl<'a> Part<'a> {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => crate::x86_64::quantize::fill(token, self, rows),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => crate::x86_64::quantize::fill(token.avx2(), self, rows),
+            Isa::Avx512(token) => crate::x86_64::avx512::quantize::fill(token, self, rows),
         }
     }
 }

@@ -6,7 +6,8 @@
 use crate::acts::{Pair, Part, Rows};
 use crate::math;
 
-/// One token's block: codes in column order, the scale, sums over the columns 0, 1 and 2, 3 modulo 4 of each group.
+/// One token's block: codes in column order, the scale, sums over the columns 0, 1 and 2, 3 modulo 4 of each group
+/// (where [`crate::acts::Codes::lanes`] is not wanted, any two numbers of the same sum).
 pub(crate) struct Block<const K: usize, const GROUPS: usize> {
     pub(crate) codes: [i8; K],
     pub(crate) d: f32,

@@ -123,14 +123,17 @@ mod tests {
         let lens = [0, 1, 63, 64, 65, 4096, SLAB / 2, SLAB / 2, SLAB, SLAB + 1, 7];
         let mut pieces: Vec<_> = lens.iter().map(|len| arena.take(*len).unwrap()).collect();
         drop(arena);
-        for (i, piece) in pieces.iter_mut().enumerate() {
-            assert_eq!(piece.as_slice().len(), lens[i]);
+        for (i, piece) in (1_u8..).zip(&mut pieces) {
+            assert_eq!(piece.as_slice().len(), lens[usize::from(i) - 1]);
             assert!(piece.as_slice().iter().all(|b| *b == 0), "piece {i} was written by another");
-            assert!(lens[i] == 0 || piece.as_slice().as_ptr().addr().is_multiple_of(64));
-            piece.as_mut_slice().fill(1 + i as u8);
+            assert!(
+                lens[usize::from(i) - 1] == 0
+                    || piece.as_slice().as_ptr().addr().is_multiple_of(64)
+            );
+            piece.as_mut_slice().fill(i);
         }
-        for (i, piece) in pieces.iter().enumerate() {
-            assert!(piece.as_slice().iter().all(|b| *b == 1 + i as u8), "piece {i}");
+        for (i, piece) in (1_u8..).zip(&pieces) {
+            assert!(piece.as_slice().iter().all(|b| *b == i), "piece {i}");
         }
     }
 }

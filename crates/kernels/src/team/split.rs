@@ -57,6 +57,20 @@ impl BlockMut<'_> {
         self.n_rows
     }
 
+    /// Asks for the cache line of row `i` that holds column `column`, to be written soon; any place is fine.
+    pub(crate) fn prefetch(&self, i: usize, column: usize) {
+        let place = self.start.wrapping_add(i.wrapping_mul(self.stride).wrapping_add(column));
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "see the SAFETY note")]
+        #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
+        // SAFETY: a hint, for any address; SSE is part of x86-64.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(place.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = place;
+    }
+
     /// Row `i` of the rectangle.
     #[expect(unsafe_code, reason = "see the SAFETY note")]
     pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {

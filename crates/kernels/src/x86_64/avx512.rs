@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod float;
 pub(crate) mod linear;
+pub(crate) mod quantize;
 mod source;
 mod tile;
 mod unpack;

@@ -125,11 +125,16 @@ impl Arithmetic for Fast {
         kernels::rope(self.isa, &self.team, &positions.angles, x, n_embd_head);
     }
 
-    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f32], v: &[f32]) {
-        let (k, v) = (k.chunks_exact(k.len() / batch.len()), v.chunks_exact(v.len() / batch.len()));
-        for ((t, k), v) in batch.iter().zip(k).zip(v) {
-            cache.0.store(il, t.seq, t.pos, k, v);
-        }
+    fn store(
+        &self,
+        cache: &mut Cache,
+        il: usize,
+        _: &[BatchToken],
+        positions: &Positions,
+        k: &[f32],
+        v: &[f32],
+    ) {
+        cache.0.store_all(&self.team, il, &positions.cells, k, v);
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], _: Option<&mut Scores<f32>>) {

@@ -137,6 +137,7 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         cache: &mut Self::Cache,
         il: usize,
         batch: &[BatchToken],
+        positions: &Self::Positions,
         k: &[Self::Real],
         v: &[Self::Real],
     );

@@ -171,7 +171,15 @@ impl Arithmetic for Oracle {
         });
     }
 
-    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f64], v: &[f64]) {
+    fn store(
+        &self,
+        cache: &mut Cache,
+        il: usize,
+        batch: &[BatchToken],
+        _: &Self::Positions,
+        k: &[f64],
+        v: &[f64],
+    ) {
         let n = cache.n_embd_kv;
         for (i, token) in batch.iter().enumerate() {
             let at = cache.at(il, token.seq, token.pos);

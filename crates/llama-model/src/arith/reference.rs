@@ -173,7 +173,15 @@ impl Arithmetic for Reference {
         });
     }
 
-    fn store(&self, cache: &mut Cache, il: usize, batch: &[BatchToken], k: &[f32], v: &[f32]) {
+    fn store(
+        &self,
+        cache: &mut Cache,
+        il: usize,
+        batch: &[BatchToken],
+        _: &Self::Positions,
+        k: &[f32],
+        v: &[f32],
+    ) {
         let n = cache.n_embd_kv;
         for (i, token) in batch.iter().enumerate() {
             let base = cache.base(il, token.seq);
