@@ -21,11 +21,11 @@ pub(crate) fn fill(token: Avx512, part: &mut Part<'_>, rows: Rows<'_>) {
 
 /// As Q8_1.
 #[derive(Clone, Copy)]
-struct Q8(Avx512);
+struct Q8(#[expect(dead_code, reason = "a proof is had, not read")] Avx512);
 
 /// As Q8_K.
 #[derive(Clone, Copy)]
-struct Q8K(Avx512);
+struct Q8K(#[expect(dead_code, reason = "a proof is had, not read")] Avx512);
 
 impl Quantize<32, 1> for Q8 {
     #[inline(always)]
