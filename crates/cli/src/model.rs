@@ -8,6 +8,7 @@ use gguf_parse::Gguf;
 use model_store::Store;
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 use tokenizer::Tokenizer;
@@ -17,8 +18,10 @@ pub(crate) fn resolve(model: &OsStr) -> Result<PathBuf, CliError> {
     // What is not UTF-8 can only be a path.
     let Some(name) = model.to_str() else { return Ok(model.into()) };
     let path = Path::new(name);
-    // A path needs no cache, not even a place for one.
-    if model_store::registry().iter().all(|m| m.name != name) && path.symlink_metadata().is_ok() {
+    // A path needs no cache, not even a place for one. What may not be looked at is a path, too: opening tells why.
+    let is_path =
+        path.symlink_metadata().map_or_else(|e| e.kind() != ErrorKind::NotFound, |_| true);
+    if model_store::registry().iter().all(|m| m.name != name) && is_path {
         return Ok(path.to_owned());
     }
     let mut bar = Progress::bytes("fetching");

@@ -1,7 +1,9 @@
 //! Hostile models and arguments: one error, its exit status, at once, in little memory.
 //!
 //! Models are T1 with one thing changed. Every run may allocate at most [`MAX_MIB`] (`RLIMIT_DATA`, which leaves
-//! mapped files alone): what would allocate by what a file says dies here.
+//! mapped files alone): what would allocate by what a file says dies here. Rows are named as in the project's corpus: M
+//! hyper-parameters, V vocabulary, C command line (C11, streams and arguments that are odd, is `streams.rs`), K13 names;
+//! H, K, A, T and D are rows of `gguf-parse/tests/hostile.rs`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod common;
 
@@ -148,6 +150,15 @@ fn vocabulary() -> Vec<Row> {
         malformed("V12 digits", with_token(3, b"<0xZZ>"), vocab),
         malformed("V13", with_token(261, &vec![b'x'; 16 << 20]), &["error[E-STRLEN]"]),
         Row {
+            id: "V15",
+            model: T1::new()
+                .set_str(&key("model"), "t5")
+                .set_u8s(&key("precompiled_charsmap"), &[1, 2, 3]),
+            args: &[],
+            status: 69,
+            says: &["error[E-TOKENIZER]", "t5"],
+        },
+        Row {
             id: "V16",
             model: T1::bpe().set_str(&key("pre"), "\x1b[2Jmine"),
             args: &[],
@@ -210,6 +221,7 @@ fn arguments() -> Vec<Row> {
         usage("C05", &["--min-p", "2"]),
         usage("C06 0", &["--repeat-penalty", "0"]),
         usage("C06 nan", &["--repeat-penalty", "nan"]),
+        usage("C07", &["-b", "0"]),
         usage("C08", &["-c", "-5"]),
         usage("C09", &["-n", "-3"]),
         usage("C10 large", &["--logit-bias", "99999999+1"]),
@@ -238,13 +250,17 @@ fn arguments() -> Vec<Row> {
 
 /// Runs the binary with a limit on what it may allocate.
 fn limited(args: &[&str]) -> Outcome {
+    limited_with_input(args, b"")
+}
+
+fn limited_with_input(args: &[&str], input: &[u8]) -> Outcome {
     if cfg!(unix) {
         let script = format!("ulimit -d {} && exec \"$0\" \"$@\"", MAX_MIB * 1024);
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_lockstep")]).args(args);
-        finish(&mut command, b"")
+        finish(&mut command, input)
     } else {
-        finish(lockstep().args(args), b"")
+        finish(lockstep().args(args), input)
     }
 }
 
@@ -324,6 +340,19 @@ fn arguments_without_a_meaning() {
     check(arguments());
 }
 
+/// V17, the whole way: how long tokenizing may take is `tokenizer/tests/linear.rs`.
+#[test]
+fn prompts_of_a_mebibyte() {
+    let model = TempFile::new("model.gguf", &T1::bpe().build());
+    let says = &["error[E-CONTEXT]", "tokens, the context 64"];
+    let row = Row { id: "V17", model: T1::bpe(), args: &[], status: 2, says };
+    for piece in ["a", " ", "\u{301}", "\n"] {
+        let text = piece.repeat((1 << 20) / piece.len());
+        let outcome = limited_with_input(&["run", "-m", model.str()], text.as_bytes());
+        assert_eq!(problem(&row, &outcome), None, "{piece:?}");
+    }
+}
+
 #[test]
 fn paths_that_are_no_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -345,6 +374,9 @@ fn paths_that_are_no_model() {
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         cases.push((row("pipe", 66, &["a pipe"]), path("pipe")));
         cases.push((row("device", 66, &["a device"]), "/dev/zero".to_owned()));
+        // Not the same as not being there: a permission that is missing is told the same way.
+        let through = row("through a file", 66, &["error[E-OPEN]", "ot a directory"]);
+        cases.push((through, path("short/x.gguf")));
     }
     for command in ["run", "inspect", "tokenize", "quantize"] {
         for (row, path) in &cases {

@@ -1,4 +1,4 @@
-//! Pipes that close, streams that are not there, Ctrl-C.
+//! Pipes that close, streams that are not there, endless prompts (row C11 of the corpus), Ctrl-C.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod common;

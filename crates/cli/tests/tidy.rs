@@ -122,6 +122,45 @@ fn every_dependency_says_why_it_is_there() {
     }
 }
 
+#[test]
+fn no_crate_has_a_build_script() {
+    for package in packages() {
+        for target in package["targets"].as_array().unwrap() {
+            let kinds = target["kind"].as_array().unwrap();
+            assert!(!kinds.contains(&"custom-build".into()), "{} has one", name(&package));
+        }
+    }
+}
+
+#[test]
+fn the_whole_engine_is_an_example_of_forty_lines() {
+    let example = root().join("crates/llama-model/examples/generate.rs");
+    let n = fs::read_to_string(example).unwrap().lines().count();
+    assert!(n <= 40, "{n} lines");
+}
+
+/// What a change must pass, step by step: `.ci/run` forgets none.
+#[test]
+fn ci_has_every_check() {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    for step in [
+        "INSTA_UPDATE=no",
+        "cargo fmt --all --check",
+        "cargo clippy --workspace --all-targets",
+        "-D warnings\" step cargo doc --workspace",
+        "step cargo test\n",
+        "step cargo test-models",
+        "cargo check --workspace",
+        "aarch64-unknown-linux-gnu",
+        "aarch64-apple-darwin",
+        "x86_64-pc-windows-msvc",
+        "--example generate",
+        "step cargo run --release -- run \"The capital of France is\"",
+    ] {
+        assert!(ci.contains(step), ".ci/run has no {step:?}");
+    }
+}
+
 /// Every Rust file of the workspace below `crates/` and `golden/`.
 fn sources() -> Vec<PathBuf> {
     let mut folders = vec![root().join("crates"), root().join("golden")];
@@ -190,6 +229,26 @@ fn every_unsafe_says_why_it_is_sound() {
         }
     }
     assert!(n_found > 0, "the pattern finds nothing");
+}
+
+#[test]
+fn unsafe_is_in_five_places() {
+    // Taken apart, so that this file is not found.
+    let word = ["un", "safe "].concat();
+    let places = [
+        "crates/gguf-parse/src/file.rs",
+        "crates/dequant/src/block.rs",
+        "crates/kernels/src/x86_64/",
+        "crates/kernels/src/team",
+        "crates/kernels/src/peak.rs",
+    ];
+    for path in sources().iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(path).unwrap();
+        let mut code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let relative = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        let known = places.iter().any(|place| relative.starts_with(place));
+        assert!(known || !code.any(|line| line.contains(&word)), "{relative} is none of them");
+    }
 }
 
 #[test]

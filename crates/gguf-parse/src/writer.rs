@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The header of a file to write: metadata and tensor table, in order.
 #[derive(Debug, Clone, Default)]
@@ -292,24 +291,28 @@ struct TemporaryFile {
 
 impl TemporaryFile {
     fn beside(target: &Path) -> Result<Self, GgufError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut name = target.file_name().unwrap_or_default().to_os_string();
-        // Unique on this machine among the living; `create_new` settles the rest.
-        name.push(format!(".{}-{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        let temporary = target.with_file_name(name);
-        match File::create_new(&temporary) {
-            Ok(file) => Ok(Self {
-                file: BufWriter::with_capacity(1 << 20, file),
-                temporary,
-                target: target.to_path_buf(),
-                persisted: false,
-            }),
-            Err(source) => Err(GgufError::Write {
-                action: "creating the file",
-                path: target.to_path_buf(),
-                source,
-            }),
+        let error = |action, source| GgufError::Write { action, path: target.into(), source };
+        // Renaming would put a file in the place of a device or a pipe, and of a folder fail after all the work.
+        if fs::metadata(target).is_ok_and(|found| !found.is_file()) {
+            let source = io::Error::other("it is no regular file");
+            return Err(error("replacing what is there", source));
         }
+        // Unique on this machine among the living; `create_new` settles who of this process was first.
+        for n in 0_u32.. {
+            let mut name = target.file_name().unwrap_or_default().to_os_string();
+            name.push(format!(".{}-{n}.part", std::process::id()));
+            let temporary = target.with_file_name(name);
+            match File::create_new(&temporary) {
+                Ok(file) => {
+                    let file = BufWriter::with_capacity(1 << 20, file);
+                    let target = target.to_path_buf();
+                    return Ok(Self { file, temporary, target, persisted: false });
+                }
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(error("creating the file", source)),
+            }
+        }
+        Err(error("creating the file", io::ErrorKind::AlreadyExists.into()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), GgufError> {

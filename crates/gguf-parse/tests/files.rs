@@ -213,6 +213,32 @@ fn a_file_appears_when_it_is_whole() {
 }
 
 #[test]
+fn only_files_are_replaced() {
+    let folder = folder();
+    let mut plan = GgufPlan::new();
+    plan.set("a", Value::Bool(true));
+    let refused = |path: &Path| {
+        let error = plan.create(path).unwrap_err();
+        assert_eq!((error.code(), error.class()), ("E-WRITE", ErrorClass::Io), "{error}");
+    };
+    refused(folder.path());
+    if cfg!(unix) {
+        // Renaming would turn the device into a file for everybody.
+        refused(Path::new("/dev/null"));
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        refused(&pipe);
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+    }
+    // What is left of a process that had this one's number is in nobody's way.
+    let target = folder.path().join("new.gguf");
+    let left = folder.path().join(format!("new.gguf.{}-0.part", std::process::id()));
+    fs::write(&left, b"left").unwrap();
+    plan.create(&target).unwrap().finish().unwrap();
+    assert_eq!(fs::read(&left).unwrap(), b"left");
+}
+
+#[test]
 fn a_file_that_could_not_be_opened_is_not_written() {
     let folder = folder();
     let code =

@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for developers")]
 
 use dequant::GgmlType;
-use kernels::{Acts, Isa, Linear, Matrix, Team, linears};
+use kernels::{Acts, Arena, Isa, Linear, Matrix, Team, linears};
 use std::time::{Duration, Instant};
 
 const TYPES: [GgmlType; 13] = [
@@ -136,6 +136,7 @@ fn main() {
             n_cols,
             &rng.weights(ty, n_rows * n_cols),
             &team,
+            &Arena::new(),
         );
         let w = w.unwrap();
         for &n_tokens in &options.tokens {

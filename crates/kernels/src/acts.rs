@@ -1,32 +1,30 @@
 //! Activations, quantized once for all the matrices that read them.
 //!
 //! # Layout
-//! Tokens are taken in tiles of [`TILE`]; the last tile may have fewer. Everything is stored block by block, and in
-//! a block tile by tile, with the tile's `t` tokens innermost:
+//! Tokens are taken in tiles, as many as the instruction set computes together; the last tile may have fewer. A tile
+//! is one sequential stream, block by block, with the tile's `t` tokens innermost:
 //!
 //! ```text
-//! codes    [block][tile][quad][t][4]      i8: one 32-bit load repeated in all lanes meets a quad line of weights
-//! wide     [block][tile][pair][t][2]      the same codes as i16, for weights that need 16-bit products
-//! lanes    [block][tile][group][t][2]     i16: sums over a group's columns 0, 1 and 2, 3 (modulo 4)
-//! sums16   [block][tile][8][t][2]         i16: sums over 16 columns; sums32 [block][tile][4][t][2] over 32
-//! d, s     [block][token]                 f32
-//! floats   [block of 32][tile][column][t] f32
+//! codes    [tile][block][quad][t][4]    i8: one 32-bit load repeated in all lanes meets a quad line of weights
+//! wide     [tile][block][pair][t][2]    the same codes as i16, for weights that need 16-bit products
+//! lanes    [tile][block][group][t][2]   i16: sums over a group's columns 0, 1 and 2, 3 (modulo 4)
+//! minus    [tile][block][group][t]      i32: minus the sum over a group's columns
+//! sums16   [tile][block][8][t][2]       i16: sums over 16 columns; sums32 [tile][block][4][t][2] over 32
+//! d, s     [tile][block][t]             f32
+//! floats   [tile][column][t]            f32
+//! pairs    [tile][pair][t][2]           bf16
 //! ```
 //!
 //! A product with a bias, `sum (q - b) a`, is `sum q a - b sum a`: that is what `lanes` is for, in the lanes in which
-//! 16-bit products are added up. Minimums use `s` or the sums.
+//! 16-bit products are added up, and `minus`, where 32-bit ones begin. Minimums use `s` or the sums.
 
 mod forms;
 mod quantize;
 
 pub use forms::{ActForm, ActForms};
 
-use crate::format::CHUNK;
-use crate::{Isa, Team, math};
+use crate::{Isa, Team};
 pub(crate) use quantize::{Part, Rows};
-
-/// Tokens computed together.
-pub(crate) const TILE: usize = 4;
 
 /// Two i16 that meet two columns of weights.
 pub(crate) type Pair = [i16; 2];
@@ -37,10 +35,14 @@ pub(crate) struct Codes {
     /// Columns of a block.
     pub(crate) k: usize,
     pub(crate) n_tokens: usize,
+    /// Tokens of a tile.
+    pub(crate) tile: usize,
     pub(crate) codes: Vec<i8>,
     /// Empty unless asked for.
     pub(crate) wide: Vec<Pair>,
     pub(crate) lanes: Vec<Pair>,
+    /// Empty unless the instruction set reads it.
+    pub(crate) minus: Vec<i32>,
     /// Blocks of 256 only.
     pub(crate) sums16: Vec<Pair>,
     /// Blocks of 256 only.
@@ -55,8 +57,14 @@ pub(crate) struct Codes {
 #[derive(Debug, Default)]
 pub(crate) struct Floats {
     pub(crate) n_tokens: usize,
+    /// Columns, padded to whole units of the format.
     pub(crate) n_cols: usize,
+    /// Tokens of a tile.
+    pub(crate) tile: usize,
+    /// The columns in the order in which they are multiplied.
     pub(crate) values: Vec<f32>,
+    /// Pairs of BF16, instead of `values` where the instruction set multiplies these.
+    pub(crate) pairs: Vec<u32>,
 }
 
 /// The rows `[n_tokens, n_cols]` that matrices are multiplied with, in the forms these need. Keeps its memory
@@ -91,19 +99,19 @@ impl Acts {
         let rows = Rows { x, n_cols, n_tokens };
         let wide = forms.contains(ActForm::Q8_0Wide);
         if forms.contains(ActForm::Q8_0) || wide {
-            self.q8.prepare(isa, team, rows, 32, wide);
+            self.q8.prepare(isa, team, rows, 32, wide && !isa.starts_with_minus());
         }
         if forms.contains(ActForm::Q8_K) {
             self.q8k.prepare(isa, team, rows, 256, false);
         }
         if forms.contains(ActForm::F16) {
-            self.f16.prepare(team, rows, math::round_to_f16);
+            self.f16.prepare(isa, team, rows, ActForm::F16);
         }
         if forms.contains(ActForm::BF16) {
-            self.bf16.prepare(team, rows, |x| dequant::bf16_to_f32(dequant::f32_to_bf16(x)));
+            self.bf16.prepare(isa, team, rows, ActForm::BF16);
         }
         if forms.contains(ActForm::F32) {
-            self.f32.prepare(team, rows, |x| x);
+            self.f32.prepare(isa, team, rows, ActForm::F32);
         }
     }
 
@@ -139,11 +147,6 @@ impl Acts {
     }
 }
 
-/// Tokens in the tile that begins at `first`.
-pub(crate) fn tile_len(n_tokens: usize, first: usize) -> usize {
-    TILE.min(n_tokens - first)
-}
-
 impl Codes {
     /// Blocks of a row.
     pub(crate) fn n_blocks(&self) -> usize {
@@ -155,11 +158,28 @@ impl Codes {
         if self.k == 256 { 16 } else { 1 }
     }
 
+    /// Tokens in the tile that begins at `first`.
+    pub(crate) fn tile_len(&self, first: usize) -> usize {
+        self.tile.min(self.n_tokens - first)
+    }
+
+    /// Blocks before block `block` of the tile that begins at `first`: to be multiplied with the length of a block in
+    /// an array.
+    pub(crate) fn base(&self, block: usize, first: usize) -> usize {
+        first * self.n_blocks() + block * self.tile_len(first)
+    }
+
+    /// Where `token`'s `block` is in `d` and `s`.
+    pub(crate) fn index(&self, block: usize, token: usize) -> usize {
+        let first = token / self.tile * self.tile;
+        self.base(block, first) + token - first
+    }
+
     /// The codes of `token`'s `block`, in order, into the first `k` of `out`. For scalar code and tests.
     pub(crate) fn block_codes(&self, block: usize, token: usize, out: &mut [i8; 256]) {
-        let first = token / TILE * TILE;
-        let t = tile_len(self.n_tokens, first);
-        let tile = &self.codes[(block * self.n_tokens + first) * self.k..][..t * self.k];
+        let first = token / self.tile * self.tile;
+        let t = self.tile_len(first);
+        let tile = &self.codes[self.base(block, first) * self.k..][..t * self.k];
         let quads = tile.as_chunks::<4>().0.iter().skip(token - first).step_by(t);
         for (to, quad) in out.as_chunks_mut::<4>().0.iter_mut().zip(quads) {
             *to = *quad;
@@ -173,11 +193,13 @@ impl Codes {
             rows.n_cols
         );
         let n_blocks = rows.n_cols / k * rows.n_tokens;
-        (self.k, self.n_tokens) = (k, rows.n_tokens);
+        (self.k, self.n_tokens, self.tile) = (k, rows.n_tokens, isa.tile());
         let long = k == 256;
         self.codes.resize(n_blocks * k, 0);
         self.wide.resize(if wide { n_blocks * k / 2 } else { 0 }, [0; 2]);
-        self.lanes.resize(n_blocks * self.groups(), [0; 2]);
+        let minus = isa.starts_with_minus();
+        self.lanes.resize(if minus { 0 } else { n_blocks * self.groups() }, [0; 2]);
+        self.minus.resize(if minus { n_blocks * self.groups() } else { 0 }, 0);
         self.sums16.resize(if long { n_blocks * 8 } else { 0 }, [0; 2]);
         self.sums32.resize(if long { n_blocks * 4 } else { 0 }, [0; 2]);
         self.d.resize(n_blocks, 0.0);
@@ -187,29 +209,54 @@ impl Codes {
 }
 
 impl Floats {
-    fn prepare(&mut self, team: &Team, rows: Rows<'_>, round: impl Fn(f32) -> f32 + Sync) {
-        (self.n_tokens, self.n_cols) = (rows.n_tokens, rows.n_cols);
-        self.values.resize(rows.x.len(), 0.0);
-        team.for_chunks_mut(&mut self.values, CHUNK * rows.n_tokens, &|block, out| {
-            let columns = block * CHUNK..rows.n_cols.min((block + 1) * CHUNK);
-            let n = columns.len();
-            for (i, tile) in out.chunks_mut(TILE * n).enumerate() {
-                let t = tile.len() / n;
+    fn prepare(&mut self, isa: Isa, team: &Team, rows: Rows<'_>, form: ActForm) {
+        let n_cols =
+            if form == ActForm::BF16 { rows.n_cols.next_multiple_of(2) } else { rows.n_cols };
+        (self.n_tokens, self.n_cols, self.tile) = (rows.n_tokens, n_cols, isa.tile());
+        let (n, paired) = (rows.n_tokens * n_cols, form == ActForm::BF16 && isa.multiplies_bf16());
+        self.values.resize(if paired { 0 } else { n }, 0.0);
+        self.pairs.resize(if paired { n / 2 } else { 0 }, 0);
+        if n == 0 {
+            return;
+        }
+        let tile = self.tile;
+        if paired {
+            team.for_chunks_mut(&mut self.pairs, tile * n_cols / 2, &|i, out| {
+                let rows = rows.tile(i * tile, tile);
+                let t = rows.n_tokens;
                 for j in 0..t {
-                    let row = &rows.row(i * TILE + j)[columns.clone()];
-                    for (to, &x) in tile[j..].iter_mut().step_by(t).zip(row) {
-                        *to = round(x);
+                    let (pairs, rest) = rows.row(j).as_chunks::<2>();
+                    let rest = rest.first().map(|x| [*x, 0.0]);
+                    let pairs = pairs.iter().copied().chain(rest);
+                    for (to, pair) in out[j..].iter_mut().step_by(t).zip(pairs) {
+                        let [[a, b], [c, d]] = pair.map(dequant::f32_to_bf16);
+                        *to = u32::from_le_bytes([a, b, c, d]);
                     }
                 }
-            }
+            });
+            return;
+        }
+        team.for_chunks_mut(&mut self.values, tile * n_cols, &|i, out| {
+            let rows = rows.tile(i * tile, tile);
+            quantize::round(isa, form, rows, n_cols, out);
         });
     }
 
-    /// The first value of the tile that begins at `token` in the block of 32 columns, and columns in that block.
-    pub(crate) fn tile(&self, block: usize, token: usize) -> &[f32] {
-        let n = CHUNK.min(self.n_cols - block * CHUNK);
-        let start = block * CHUNK * self.n_tokens + token * n;
-        &self.values[start..][..tile_len(self.n_tokens, token) * n]
+    /// Tokens in the tile that begins at `first`.
+    pub(crate) fn tile_len(&self, first: usize) -> usize {
+        self.tile.min(self.n_tokens - first)
+    }
+
+    /// The tile that begins at token `first`, of the columns from `column` on.
+    pub(crate) fn tile(&self, column: usize, first: usize) -> &[f32] {
+        let t = self.tile_len(first);
+        &self.values[first * self.n_cols..][column * t..t * self.n_cols]
+    }
+
+    /// The same as pairs of BF16, from `pair` on.
+    pub(crate) fn pair_tile(&self, pair: usize, first: usize) -> &[u32] {
+        let (t, n) = (self.tile_len(first), self.n_cols / 2);
+        &self.pairs[first * n..][pair * t..t * n]
     }
 }
 

@@ -181,5 +181,12 @@ fn grid<'a>(layer: &Attention<'_>, tiles: &'a [Range<usize>], out: &'a mut [f32]
     Grid { data: out, n_cols: layer.n_head * dv, rows: tiles, tile_cols: layer.group() * dv }
 }
 
+/// The positions that all queries see; if there are none, an empty range after all positions.
+pub(crate) fn common(seen: &[Range<usize>]) -> Range<usize> {
+    let start = seen.iter().map(|seen| seen.start).max().unwrap_or(0);
+    let end = seen.iter().map(|seen| seen.end).min().unwrap_or(0);
+    if start < end && seen.iter().all(|seen| !seen.is_empty()) { start..end } else { CHUNK..CHUNK }
+}
+
 #[cfg(test)]
 mod tests;

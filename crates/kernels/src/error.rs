@@ -24,6 +24,15 @@ pub enum KernelError {
         /// Bytes given.
         n_bytes: usize,
     },
+    /// The system has no memory for a matrix.
+    #[error("no memory for {n_bytes} bytes of weights")]
+    Memory {
+        /// Bytes asked for.
+        n_bytes: usize,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The number of threads is zero or the threads could not be started.
     #[error("cannot start a team of {n_threads} threads")]
     Threads {

@@ -27,7 +27,8 @@
 //!               4 x (scale >> 4 | min >> 4 << 2 of sub-block 2 j, << 4 of 2 j + 1)    Q4_K Q5_K
 //! ```
 //!
-//! F32, F16 and BF16 have neither: column after column, 16 rows each.
+//! F32 and F16 have neither: column after column, 16 rows each. BF16: pairs of columns, two columns a row, 16 rows
+//! each; a last single column has a zero beside it.
 //!
 //! A new type of at most 8 bits needs an entry in the table below, and a header kind if its scales are of a new
 //! sort; the kernels are generic over [`Format`].
@@ -113,6 +114,10 @@ pub(crate) trait Float: Copy + Send + Sync + 'static {
     const KIND: FloatKind;
     /// Bytes of an element.
     const BYTES: usize = size_of::<Self::Block>();
+    /// Columns that lie together.
+    const UNIT: usize = if matches!(Self::KIND, FloatKind::BF16) { 2 } else { 1 };
+    /// Bytes of 16 rows of a unit of columns.
+    const UNIT_BYTES: usize = ROWS * Self::UNIT * Self::BYTES;
     /// The value.
     fn value(bytes: &[u8]) -> f32;
 }

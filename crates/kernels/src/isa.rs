@@ -15,6 +15,9 @@ pub enum Isa {
     /// AVX2 with FMA and F16C: x86-64 since 2013 (Intel Haswell, AMD Zen).
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// AVX-512 with VNNI: x86-64 servers since 2019 (Intel Cascade Lake), AMD since Zen 4.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 /// Proof that the CPU has AVX2, FMA and F16C.
@@ -33,6 +36,44 @@ impl Avx2 {
     }
 }
 
+/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, and all of [`Avx2`].
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Avx512 {
+    avx2: Avx2,
+    bf16: Option<Avx512Bf16>,
+}
+
+/// Proof that the CPU also has AVX-512 BF16.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Avx512Bf16(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The proof, if this CPU has the instructions.
+    fn detect() -> Option<Self> {
+        let avx2 = Avx2::detect()?;
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        let bf16 = is_x86_feature_detected!("avx512bf16").then_some(Avx512Bf16(()));
+        all.then_some(Self { avx2, bf16 })
+    }
+
+    /// The proof for AVX2, which is included.
+    pub(crate) fn avx2(self) -> Avx2 {
+        self.avx2
+    }
+
+    /// The proof for products of BF16, where they are included.
+    pub(crate) fn bf16(self) -> Option<Avx512Bf16> {
+        self.bf16
+    }
+}
+
 impl Isa {
     /// The best instruction set of this CPU.
     #[must_use]
@@ -43,6 +84,8 @@ impl Isa {
     /// Every instruction set of this CPU, the slowest (always [`Isa::Scalar`]) first.
     pub fn available() -> impl Iterator<Item = Self> {
         let best_first = [
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Self::Avx512),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
             Some(Self::Scalar),
@@ -56,13 +99,54 @@ impl Isa {
         Self::available().find(|isa| isa.name() == name)
     }
 
-    /// Its name in lower case: `"scalar"`, `"avx2"`.
+    /// Tokens that its matrix kernels compute together.
+    pub(crate) fn tile(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => 6,
+            _ => 4,
+        }
+    }
+
+    /// Groups of 16 rows that its matrix kernels take together with `n_tokens` tokens: chains of additions that do not
+    /// wait for each other.
+    pub(crate) fn groups(self, n_tokens: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) if n_tokens <= self.tile() => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether its kernels begin a sum of biased products with [`crate::acts::Codes::minus`].
+    pub(crate) fn starts_with_minus(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it has an instruction for products of BF16.
+    pub(crate) fn multiplies_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(token) => token.bf16().is_some(),
+            _ => false,
+        }
+    }
+
+    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avx512"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
         }
     }
 }

@@ -35,12 +35,12 @@ mod x86_64;
 pub use acts::{ActForm, ActForms, Acts};
 pub use attention::{Attention, attention};
 pub use error::KernelError;
-#[cfg(target_arch = "x86_64")]
-pub use isa::Avx2;
 pub use isa::Isa;
+#[cfg(target_arch = "x86_64")]
+pub use isa::{Avx2, Avx512};
 pub use kv_cache::{KvCache, KvShape};
 pub use linear::{Linear, linears};
 pub use matrix::Matrix;
 pub use norm::{add, geglu, rms_norm, rms_norm_in_place, swiglu};
 pub use rope::{RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, rope};
-pub use team::Team;
+pub use team::{Arena, Team};

@@ -70,6 +70,12 @@ pub fn tanh(x: f32) -> f32 {
     y.copysign(x)
 }
 
+/// Zero instead of a subnormal number.
+#[inline(always)]
+pub(crate) fn flush(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0_f32.copysign(x) } else { x }
+}
+
 /// The nearest number that F16 has, ties to even; infinite beyond 65520.
 #[inline(always)]
 pub(crate) fn round_to_f16(x: f32) -> f32 {

@@ -1,9 +1,10 @@
 //! Weight matrices in the layout that the kernels read.
 
-use crate::buffer::Aligned;
 use crate::format::{self, Float, Format, Header, Parts, ROWS, with_format};
-use crate::{ActForm, Isa, KernelError, Team};
+use crate::team::Piece;
+use crate::{ActForm, Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
+use std::ops::Range;
 
 /// A weight matrix `[n_rows, n_cols]`, packed so that 16 rows lie together.
 #[derive(Debug)]
@@ -11,14 +12,14 @@ pub struct Matrix {
     ty: GgmlType,
     n_rows: usize,
     n_cols: usize,
-    packed: Aligned<u8>,
+    packed: Piece,
 }
 
 impl Matrix {
     /// Packs the bytes of a GGUF tensor `[n_rows, n_cols]` for the kernels of `isa` (all present ones read the same
-    /// layout). Takes about as many bytes as the tensor: rows are padded to a multiple of 16.
+    /// layout) into memory of `arena`. Takes about as many bytes as the tensor: rows are padded to a multiple of 16.
     /// # Errors
-    /// An unsupported type; bytes that do not match the shape.
+    /// An unsupported type; bytes that do not match the shape; no memory.
     pub fn pack(
         isa: Isa,
         ty: GgmlType,
@@ -26,6 +27,7 @@ impl Matrix {
         n_cols: usize,
         bytes: &[u8],
         team: &Team,
+        arena: &Arena,
     ) -> Result<Self, KernelError> {
         let _ = isa;
         let shape_error = || KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() };
@@ -37,7 +39,8 @@ impl Matrix {
             return Err(shape_error());
         }
         let n_bytes = Self::packed_bytes(ty, n_rows, n_cols).ok_or_else(shape_error)?;
-        let mut packed = Aligned::zeroed(n_bytes);
+        let mut packed =
+            arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
         if n_bytes > 0 {
             let group_bytes = n_bytes / n_rows.div_ceil(ROWS);
             team.for_chunks_mut(packed.as_mut_slice(), group_bytes, &|group, out| {
@@ -59,9 +62,9 @@ impl Matrix {
     /// the size overflows.
     #[must_use]
     pub fn packed_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> Option<usize> {
-        let (k, bytes) = with_format!(ty, F => (F::K, F::BYTES), W => (1, ROWS * W::BYTES))?;
+        let (k, bytes) = with_format!(ty, F => (F::K, F::BYTES), W => (W::UNIT, W::UNIT_BYTES))?;
         ty.row_bytes(n_cols)?;
-        (n_cols / k).checked_mul(bytes)?.checked_mul(n_rows.div_ceil(ROWS))
+        n_cols.div_ceil(k).checked_mul(bytes)?.checked_mul(n_rows.div_ceil(ROWS))
     }
 
     /// The tensor's type.
@@ -103,15 +106,21 @@ impl Matrix {
         let (group, row) = (self.group(i / ROWS), i % ROWS);
         let _ = with_format!(self.ty,
         F => dequantize_row::<F>(group, row, out),
-        W => for (x, column) in out.iter_mut().zip(group.chunks_exact(ROWS * W::BYTES)) {
-            *x = W::value(&column[row * W::BYTES..]);
+        W => for (out, unit) in out.chunks_mut(W::UNIT).zip(group.chunks_exact(W::UNIT_BYTES)) {
+            let numbers = unit[row * W::UNIT * W::BYTES..].chunks_exact(W::BYTES);
+            out.iter_mut().zip(numbers).for_each(|(x, number)| *x = W::value(number));
         });
     }
 
     /// The packed bytes of 16 rows.
     pub(crate) fn group(&self, group: usize) -> &[u8] {
+        self.groups(group..group + 1)
+    }
+
+    /// The packed bytes of some times 16 rows.
+    pub(crate) fn groups(&self, groups: Range<usize>) -> &[u8] {
         let n_bytes = self.group_bytes();
-        &self.packed.as_slice()[group * n_bytes..][..n_bytes]
+        &self.packed.as_slice()[groups.start * n_bytes..groups.end * n_bytes]
     }
 
     /// Bytes of 16 rows.
@@ -142,8 +151,9 @@ fn pack_group<'a, F: Format>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8
 /// Transposes up to 16 rows of a file into a zeroed group.
 fn pack_floats<'a, W: Float>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) {
     for (r, row) in rows.enumerate() {
-        for (x, column) in row.chunks_exact(W::BYTES).zip(out.chunks_exact_mut(ROWS * W::BYTES)) {
-            column[r * W::BYTES..][..W::BYTES].copy_from_slice(x);
+        let units = row.chunks(W::UNIT * W::BYTES).zip(out.chunks_exact_mut(W::UNIT_BYTES));
+        for (x, unit) in units {
+            unit[r * W::UNIT * W::BYTES..][..x.len()].copy_from_slice(x);
         }
     }
 }

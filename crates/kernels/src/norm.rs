@@ -15,6 +15,8 @@ macro_rules! dispatch {
             Isa::Scalar => scalar::elementwise::$name($($arg),*),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => crate::x86_64::elementwise::$name(token, $($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => crate::x86_64::avx512::elementwise::$name(token, $($arg),*),
         }
     };
 }

@@ -237,17 +237,22 @@ pub fn rope(isa: Isa, team: &Team, angles: &RopeAngles, x: &mut [f32], n_embd_he
 }
 
 fn rotate(isa: Isa, kind: RopeKind, x: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let (a, b) = x.split_at_mut(cos.len());
     match (isa, kind) {
         (Isa::Scalar, RopeKind::Norm) => scalar::elementwise::rotate_pairs(x, cos, sin),
-        (Isa::Scalar, RopeKind::Neox) => scalar::elementwise::rotate_halves(a, b, cos, sin),
+        (Isa::Scalar, RopeKind::Neox) => {
+            let (a, b) = x.split_at_mut(cos.len());
+            scalar::elementwise::rotate_halves(a, b, cos, sin);
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512(token), _) => rotate(Isa::Avx2(token.avx2()), kind, x, cos, sin),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2(token), RopeKind::Norm) => {
-            crate::x86_64::elementwise::rotate_pairs(token, x, cos, sin)
+            crate::x86_64::elementwise::rotate_pairs(token, x, cos, sin);
         }
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2(token), RopeKind::Neox) => {
-            crate::x86_64::elementwise::rotate_halves(token, a, b, cos, sin)
+            let (a, b) = x.split_at_mut(cos.len());
+            crate::x86_64::elementwise::rotate_halves(token, a, b, cos, sin);
         }
     }
 }

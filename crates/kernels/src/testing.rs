@@ -118,13 +118,21 @@ fn naive_quant<F: Format>(row: &[u8], x: &[f32]) -> f32 {
 }
 
 fn naive_float<W: Float>(ty: GgmlType, row: &[u8], x: &[f32]) -> f32 {
-    row.chunks_exact(W::BYTES).zip(x).fold(0.0, |acc, (w, &x)| {
+    let w = row.chunks_exact(W::BYTES).map(W::value);
+    if ty == GgmlType::BF16 {
+        let flush = |x: f32| if x.is_subnormal() { 0.0_f32.copysign(x) } else { x };
+        let x = x.iter().map(|&x| dequant::bf16_to_f32(dequant::f32_to_bf16(x)));
+        let mut products: Vec<(f32, f32)> = w.zip(x).collect();
+        products.resize(products.len().next_multiple_of(2), (0.0, 0.0));
+        let pairs = products.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]);
+        return pairs.fold(0.0, |acc, (w, x)| flush(flush(w).mul_add(flush(x), acc)));
+    }
+    w.zip(x).fold(0.0, |acc, (w, &x)| {
         let x = match ty {
             GgmlType::F16 => dequant::f16_to_f32(dequant::f32_to_f16(x)),
-            GgmlType::BF16 => dequant::bf16_to_f32(dequant::f32_to_bf16(x)),
             _ => x,
         };
-        W::value(w).mul_add(x, acc)
+        w.mul_add(x, acc)
     })
 }
 

@@ -1,6 +1,7 @@
 //! Kernels for x86-64. Every entry takes the proof that the CPU has the instructions it is compiled for.
 
 pub(crate) mod attention;
+pub(crate) mod avx512;
 pub(crate) mod elementwise;
 pub(crate) mod linear;
 pub(crate) mod quantize;

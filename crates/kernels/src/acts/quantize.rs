@@ -1,7 +1,7 @@
 //! f32 rows to blocks of codes, in the layout of the parent module.
 
-use super::{Codes, Pair, TILE};
-use crate::{Isa, Team, scalar};
+use super::{ActForm, Codes, Pair};
+use crate::{Isa, Team, math, scalar};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -22,16 +22,25 @@ impl<'a> Rows<'a> {
     pub(crate) fn row(&self, token: usize) -> &'a [f32] {
         &self.x[token * self.n_cols..][..self.n_cols]
     }
+
+    /// Up to `n` rows from `first` on.
+    pub(super) fn tile(&self, first: usize, n: usize) -> Self {
+        let n_tokens = n.min(self.n_tokens - first);
+        Self { x: &self.x[first * self.n_cols..][..n_tokens * self.n_cols], n_tokens, ..*self }
+    }
 }
 
-/// Some blocks of all tokens of a [`Codes`], to be written.
+/// Whole tiles of a [`Codes`], to be written.
 pub(crate) struct Part<'a> {
     pub(crate) k: usize,
-    pub(crate) n_tokens: usize,
-    pub(crate) blocks: Range<usize>,
+    /// Tokens of a tile.
+    pub(crate) tile: usize,
+    pub(crate) n_blocks: usize,
+    pub(crate) tokens: Range<usize>,
     pub(crate) codes: &'a mut [i8],
     pub(crate) wide: &'a mut [Pair],
     pub(crate) lanes: &'a mut [Pair],
+    pub(crate) minus: &'a mut [i32],
     pub(crate) sums16: &'a mut [Pair],
     pub(crate) sums32: &'a mut [Pair],
     pub(crate) d: &'a mut [f32],
@@ -40,7 +49,7 @@ pub(crate) struct Part<'a> {
 
 /// Where a token's block begins in the arrays of a part.
 pub(crate) struct Place {
-    /// Blocks before the token's tile: to be multiplied with the length of a block in an array.
+    /// Blocks before the token's tile's: to be multiplied with the length of a block in an array.
     pub(crate) base: usize,
     /// The token in its tile.
     pub(crate) at: usize,
@@ -49,15 +58,17 @@ pub(crate) struct Place {
 }
 
 impl<'a> Part<'a> {
-    /// All blocks.
+    /// All tokens.
     pub(super) fn whole(to: &'a mut Codes) -> Self {
         Part {
             k: to.k,
-            n_tokens: to.n_tokens,
-            blocks: 0..to.n_blocks(),
+            tile: to.tile,
+            n_blocks: to.n_blocks(),
+            tokens: 0..to.n_tokens,
             codes: &mut to.codes,
             wide: &mut to.wide,
             lanes: &mut to.lanes,
+            minus: &mut to.minus,
             sums16: &mut to.sums16,
             sums32: &mut to.sums32,
             d: &mut to.d,
@@ -65,28 +76,31 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The first `n` blocks and the rest.
+    /// The first `n` tokens, whole tiles, and the rest.
     fn split_at(self, n: usize) -> (Self, Self) {
-        let total = self.blocks.len().max(1);
-        let middle = self.blocks.start + n;
+        let total = self.tokens.len().max(1);
+        let middle = self.tokens.start + n;
         let (codes, codes2) = cut(self.codes, n, total);
         let (wide, wide2) = cut(self.wide, n, total);
         let (lanes, lanes2) = cut(self.lanes, n, total);
+        let (minus, minus2) = cut(self.minus, n, total);
         let (sums16, sums16_2) = cut(self.sums16, n, total);
         let (sums32, sums32_2) = cut(self.sums32, n, total);
         let (d, d2) = cut(self.d, n, total);
         let (s, s2) = cut(self.s, n, total);
-        let (k, n_tokens) = (self.k, self.n_tokens);
-        let blocks = self.blocks.start..middle;
+        let (k, tile, n_blocks) = (self.k, self.tile, self.n_blocks);
+        let tokens = self.tokens.start..middle;
         (
-            Part { k, n_tokens, blocks, codes, wide, lanes, sums16, sums32, d, s },
+            Part { k, tile, n_blocks, tokens, codes, wide, lanes, minus, sums16, sums32, d, s },
             Part {
                 k,
-                n_tokens,
-                blocks: middle..self.blocks.end,
+                tile,
+                n_blocks,
+                tokens: middle..self.tokens.end,
                 codes: codes2,
                 wide: wide2,
                 lanes: lanes2,
+                minus: minus2,
                 sums16: sums16_2,
                 sums32: sums32_2,
                 d: d2,
@@ -95,12 +109,13 @@ impl<'a> Part<'a> {
         )
     }
 
-    /// The place of block `block` of the part, of token `token`.
+    /// The place of block `block` of token `token`, which is one of the part's.
     #[inline(always)]
     pub(crate) fn place(&self, block: usize, token: usize) -> Place {
-        let first = token / TILE * TILE;
-        let t = super::tile_len(self.n_tokens, first);
-        Place { base: block * self.n_tokens + first, at: token - first, t }
+        let first = token / self.tile * self.tile;
+        let t = self.tile.min(self.tokens.end - first);
+        let base = (first - self.tokens.start) * self.n_blocks + block * t;
+        Place { base, at: token - first, t }
     }
 
     fn fill(&mut self, isa: Isa, rows: Rows<'_>) {
@@ -110,6 +125,8 @@ impl<'a> Part<'a> {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => crate::x86_64::quantize::fill(token, self, rows),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => crate::x86_64::quantize::fill(token.avx2(), self, rows),
         }
     }
 }
@@ -126,10 +143,10 @@ pub(super) fn quantize(isa: Isa, team: &Team, rows: Rows<'_>, mut part: Part<'_>
         part.fill(isa, rows);
         return;
     }
-    let n_blocks = part.blocks.len();
+    let (n_tokens, tile) = (part.tokens.len(), part.tile);
     let mut parts = Vec::with_capacity(team.n_threads());
     for tid in 0..team.n_threads() {
-        let (mine, rest) = part.split_at(team.range_of(tid, n_blocks, 1).len());
+        let (mine, rest) = part.split_at(team.range_of(tid, n_tokens, tile).len());
         parts.push(Mutex::new(Some(mine)));
         part = rest;
     }
@@ -139,4 +156,29 @@ pub(super) fn quantize(isa: Isa, team: &Team, rows: Rows<'_>, mut part: Part<'_>
             mine.fill(isa, rows);
         }
     });
+}
+
+/// Rounds a tile of rows to the numbers of `form`, into `[n_cols][t]`, columns in the order of their multiplication.
+pub(super) fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out: &mut [f32]) {
+    let t = rows.n_tokens;
+    for j in 0..t {
+        let (row, out) = (rows.row(j), out[j..].iter_mut().step_by(t));
+        match form {
+            ActForm::F16 => match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(token) => crate::x86_64::quantize::round_to_f16(token, row, out),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => crate::x86_64::quantize::round_to_f16(token.avx2(), row, out),
+                Isa::Scalar => out.zip(row).for_each(|(to, x)| *to = math::round_to_f16(*x)),
+            },
+            ActForm::BF16 => {
+                // Pair by pair, the second column first: see `crate::linear`.
+                let column = |i: usize| row.get(i ^ 1).copied().unwrap_or(0.0);
+                out.zip(0..n_cols).for_each(|(to, i)| {
+                    *to = math::flush(dequant::bf16_to_f32(dequant::f32_to_bf16(column(i))));
+                });
+            }
+            _ => out.zip(row).for_each(|(to, x)| *to = *x),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-use super::{ActForm, ActForms, Acts, TILE};
+use super::{ActForm, ActForms, Acts};
 use crate::testing::{Rng, same};
 use crate::{Isa, Team};
 use dequant::{BlockQ8_0, BlockQ8_1, BlockQ8_K, Quantize};
@@ -31,7 +31,7 @@ fn rows(n_tokens: usize, n_cols: usize) -> Vec<f32> {
 
 #[test]
 fn codes_of_32_are_those_of_dequant_on_every_isa() {
-    for n_tokens in [1, 2, TILE, TILE + 1, 3 * TILE + 2] {
+    for n_tokens in [1, 2, 4, 5, 6, 7, 14, 20] {
         let x = rows(n_tokens, 576);
         for isa in Isa::available() {
             let mut acts = Acts::new();
@@ -43,7 +43,7 @@ fn codes_of_32_are_those_of_dequant_on_every_isa() {
                     let mut codes = [0; 256];
                     q.block_codes(b, token, &mut codes);
                     assert_eq!(codes[..32], q8_0.qs, "{isa}: codes of {x:?}");
-                    let at = b * n_tokens + token;
+                    let at = q.index(b, token);
                     assert!(same(q.d[at], q8_0.scale()), "{isa}: scale of {x:?}");
                     assert!(same(q.s[at], q8_1.scaled_sum()), "{isa}: sum of {x:?}");
                 }
@@ -54,7 +54,7 @@ fn codes_of_32_are_those_of_dequant_on_every_isa() {
 
 #[test]
 fn codes_of_256_are_those_of_dequant_on_every_isa() {
-    for n_tokens in [1, 3, TILE + 1] {
+    for n_tokens in [1, 3, 5, 7] {
         let mut x = rows(n_tokens, 768);
         x[..256].copy_from_slice(&[0.5; 256]);
         x[17] = -0.5; // The first of equals decides the sign of the scale.
@@ -68,11 +68,11 @@ fn codes_of_256_are_those_of_dequant_on_every_isa() {
                     let mut codes = [0; 256];
                     q.block_codes(b, token, &mut codes);
                     assert_eq!(codes, want.qs, "{isa}: codes of {x:?}");
-                    assert!(same(q.d[b * n_tokens + token], want.scale()), "{isa}: scale of {x:?}");
-                    let (first, t) =
-                        (token / TILE * TILE, TILE.min(n_tokens - token / TILE * TILE));
+                    assert!(same(q.d[q.index(b, token)], want.scale()), "{isa}: scale of {x:?}");
+                    let first = token / q.tile * q.tile;
+                    let t = q.tile_len(first);
                     for (j, sums) in want.sums().as_chunks::<2>().0.iter().enumerate() {
-                        let at = (b * n_tokens + first) * 8 + j * t + token - first;
+                        let at = q.base(b, first) * 8 + j * t + token - first;
                         assert_eq!(q.sums16[at], *sums, "{isa}: sums {j}");
                     }
                 }
@@ -83,7 +83,7 @@ fn codes_of_256_are_those_of_dequant_on_every_isa() {
 
 #[test]
 fn derived_arrays_agree_with_the_codes() {
-    let (n_tokens, n_cols) = (TILE + 3, 512);
+    let (n_tokens, n_cols) = (9, 512);
     let x = rows(n_tokens, n_cols);
     for isa in Isa::available() {
         let mut acts = Acts::new();
@@ -92,12 +92,13 @@ fn derived_arrays_agree_with_the_codes() {
         for k in [32, 256] {
             let q = acts.codes(k);
             for token in 0..n_tokens {
-                let (first, t) = if token < TILE { (0, TILE) } else { (TILE, 3) };
+                let first = token / isa.tile() * isa.tile();
+                let t = isa.tile().min(n_tokens - first);
                 for b in 0..n_cols / k {
                     let mut codes = [0; 256];
                     q.block_codes(b, token, &mut codes);
                     let wide = |k: usize| i16::from(codes[k]);
-                    let base = b * n_tokens + first;
+                    let base = first * (n_cols / k) + b * t;
                     let group = k / q.groups();
                     for g in 0..q.groups() {
                         let lane = |odd: usize| -> i16 {
@@ -107,7 +108,12 @@ fn derived_arrays_agree_with_the_codes() {
                                 .sum()
                         };
                         let at = base * q.groups() + g * t + token - first;
-                        assert_eq!(q.lanes[at], [lane(0), lane(1)], "{isa} lanes of {k}");
+                        if isa.starts_with_minus() {
+                            let minus = -i32::from(lane(0) + lane(1));
+                            assert_eq!(q.minus[at], minus, "{isa} minus of {k}");
+                        } else {
+                            assert_eq!(q.lanes[at], [lane(0), lane(1)], "{isa} lanes of {k}");
+                        }
                     }
                     if k == 256 {
                         for j in 0..4 {
@@ -115,7 +121,7 @@ fn derived_arrays_agree_with_the_codes() {
                             let at = base * 4 + j * t + token - first;
                             assert_eq!(q.sums32[at], [sum(2 * j), sum(2 * j + 1)], "{isa} sums");
                         }
-                    } else {
+                    } else if !isa.starts_with_minus() {
                         for p in 0..16 {
                             let at = base * 16 + p * t + token - first;
                             assert_eq!(q.wide[at], [wide(2 * p), wide(2 * p + 1)], "{isa} wide");
@@ -145,13 +151,14 @@ fn team_size_does_not_matter_and_memory_is_reused() {
         for k in [32, 256] {
             let (a, b) = (acts.codes(k), one.codes(k));
             assert_eq!(a.codes, b.codes);
-            assert_eq!((&a.wide, &a.lanes), (&b.wide, &b.lanes));
+            assert_eq!((&a.wide, &a.lanes, &a.minus), (&b.wide, &b.lanes, &b.minus));
             assert_eq!((&a.sums16, &a.sums32), (&b.sums16, &b.sums32));
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!((bits(&a.d), bits(&a.s)), (bits(&b.d), bits(&b.s)));
         }
         for form in [ActForm::F16, ActForm::BF16, ActForm::F32] {
             assert_eq!(acts.floats(form).values, one.floats(form).values);
+            assert_eq!(acts.floats(form).pairs, one.floats(form).pairs);
         }
     }
 }

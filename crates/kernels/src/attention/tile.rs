@@ -108,6 +108,11 @@ impl<'a> Tile<'a> {
             Isa::Avx2(token) => {
                 crate::x86_64::attention::scores(token, &self.q, keys, dk, at, &mut self.scores)
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => {
+                use crate::x86_64::avx512::attention::scores;
+                scores(token, &self.q, keys, dk, at, &mut self.scores);
+            }
         }
     }
 
@@ -118,6 +123,11 @@ impl<'a> Tile<'a> {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => {
                 crate::x86_64::attention::values(token, &self.scores, values, dv, seen, part)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => {
+                use crate::x86_64::avx512::attention::values as weigh;
+                weigh(token, &self.scores, values, dv, seen, part);
             }
         }
     }
@@ -131,6 +141,10 @@ impl<'a> Tile<'a> {
                     Isa::Scalar => scalar::attention::merge(part, state),
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2(token) => crate::x86_64::elementwise::merge(token, part, state),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512(token) => {
+                        crate::x86_64::avx512::elementwise::merge(token, part, state);
+                    }
                 }
             }
         }
@@ -164,6 +178,17 @@ fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(token) => {
             crate::x86_64::elementwise::soften(
+                token,
+                scores,
+                seen,
+                layer.scale,
+                layer.softcap,
+                &mut result,
+            );
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) => {
+            crate::x86_64::avx512::elementwise::soften(
                 token,
                 scores,
                 seen,

@@ -1,6 +1,6 @@
 use super::{Linear, linears};
 use crate::testing::{Rng, TYPES, naive_dot, same};
-use crate::{ActForms, Acts, Isa, Matrix, Team};
+use crate::{ActForms, Acts, Arena, Isa, Matrix, Team};
 use dequant::GgmlType;
 
 /// A matrix as bytes and packed.
@@ -18,7 +18,8 @@ impl Weights {
     }
 
     fn from_bytes(team: &Team, ty: GgmlType, n_rows: usize, n_cols: usize, bytes: Vec<u8>) -> Self {
-        let packed = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, team).unwrap();
+        let packed =
+            Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, team, &Arena::new()).unwrap();
         Self { ty, n_cols, bytes, packed }
     }
 

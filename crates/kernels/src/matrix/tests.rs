@@ -1,6 +1,6 @@
 use super::Matrix;
 use crate::testing::{Rng, TYPES, same};
-use crate::{Isa, KernelError, Team};
+use crate::{Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
 
 #[test]
@@ -12,7 +12,9 @@ fn rows_come_back_exactly() {
             for n_rows in [1, 15, 16, 17, 40] {
                 let n_cols = 512;
                 let bytes = rng.weights(ty, n_rows, n_cols);
-                let w = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team).unwrap();
+                let w =
+                    Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team, &Arena::new())
+                        .unwrap();
                 let mut want = vec![0.0; n_rows * n_cols];
                 dequant::dequantize(ty, &bytes, &mut want).unwrap();
                 let mut row = vec![0.0; n_cols];
@@ -43,7 +45,8 @@ fn every_scale_comes_back_exactly() {
             };
             block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
         }
-        let w = Matrix::pack(Isa::detect(), ty, n_rows, 4 * k, &bytes, &team).unwrap();
+        let w =
+            Matrix::pack(Isa::detect(), ty, n_rows, 4 * k, &bytes, &team, &Arena::new()).unwrap();
         let (mut got, mut want) = (vec![0.0; 4 * k], vec![0.0; 4 * k]);
         for (r, bytes) in bytes.chunks_exact(4 * ty.block_bytes()).enumerate() {
             w.dequantize_row(r, &mut got);
@@ -58,7 +61,8 @@ fn takes_about_one_copy() {
     let team = Team::new(1).unwrap();
     for ty in TYPES {
         let n_bytes = ty.row_bytes(1024).unwrap() * 64;
-        let w = Matrix::pack(Isa::detect(), ty, 64, 1024, &vec![0; n_bytes], &team).unwrap();
+        let w = Matrix::pack(Isa::detect(), ty, 64, 1024, &vec![0; n_bytes], &team, &Arena::new())
+            .unwrap();
         assert!(w.n_bytes() >= n_bytes && w.n_bytes() * 100 <= n_bytes * 104, "{}", ty.name());
         assert_eq!(Matrix::packed_bytes(ty, 64, 1024), Some(w.n_bytes()));
     }
@@ -68,7 +72,8 @@ fn takes_about_one_copy() {
 fn wrong_shapes_and_types_are_errors() {
     let team = Team::new(1).unwrap();
     let pack = |ty, n_rows, n_cols, n_bytes| {
-        Matrix::pack(Isa::Scalar, ty, n_rows, n_cols, &vec![0; n_bytes], &team).unwrap_err()
+        Matrix::pack(Isa::Scalar, ty, n_rows, n_cols, &vec![0; n_bytes], &team, &Arena::new())
+            .unwrap_err()
     };
     assert!(matches!(pack(GgmlType::I32, 1, 1, 4), KernelError::UnsupportedType { .. }));
     for (n_rows, n_cols, n_bytes) in [

@@ -1,15 +1,28 @@
-//! The dot product of a weight row and an activation row: the one operation inside a matrix product.
+//! Dot products of weight rows and activation rows: the one operation inside a matrix product.
+//!
+//! Sums of integers are exact, so their order is free; they wrap, for the compiler turns sums that are checked for
+//! overflow into one product at a time. No sum here can overflow: 32 products of at most 2^19 are the largest.
 
-use dequant::{
-    Block, BlockBF16, BlockF16, BlockF32, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K,
-    BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0, BlockQ8_1, BlockQ8_K, GgmlType,
-    bf16_to_f32,
-};
+use dequant::GgmlType;
 
-use super::f16::f16_to_f32;
+use super::Rows;
 
 /// One element of a matrix product: the dot product of a row of weights of type `ty` with a row of activations of
 /// type [`act_type(ty)`](super::act_type), both as raw little-endian blocks that cover the same elements.
+///
+/// # Panics
+/// If a row is no whole number of blocks, the rows do not cover the same elements, or `ty` has no dot product
+/// here ([`act_type`](super::act_type) is `None`).
+#[must_use]
+pub fn vec_dot(ty: GgmlType, w_row: &[u8], act_row: &[u8]) -> f32 {
+    let act_type = super::act_type(ty);
+    let Some(act_type) = act_type else { unreachable!("no dot product for {}", ty.name()) };
+    let mut out = [0.0];
+    dots(&Rows::new(ty, w_row), &Rows::new(act_type, act_row), &mut out);
+    out[0]
+}
+
+/// The dot products of one row of weights with `out.len()` rows of activations.
 ///
 /// Types and orders:
 /// - F32, F16, BF16: product rounded to f32, sum in f64, rounded to f32 at the end.
@@ -20,168 +33,163 @@ use super::f16::f16_to_f32;
 ///   the eight are added to the one at the end.
 ///
 /// # Panics
-/// If a row is no whole number of blocks, the rows do not cover the same elements, or `ty` has no dot product
-/// here ([`act_type`](super::act_type) is `None`).
-#[must_use]
-pub fn vec_dot(ty: GgmlType, w_row: &[u8], act_row: &[u8]) -> f32 {
-    let (w, a) = (w_row, act_row);
+/// If the rows do not cover the same elements, or the activations are not of the
+/// [`act_type`](super::act_type) of the weights.
+pub fn dots(w: &Rows, acts: &Rows, out: &mut [f32]) {
+    let ty = w.ty.unwrap_or(GgmlType::F32);
+    assert_eq!(super::act_type(ty), acts.ty, "the activations of {} rows", ty.name());
+    let same = w.codes.len() * out.len() == acts.codes.len()
+        && w.floats.len() * out.len() == acts.floats.len();
+    assert!(same, "the rows differ in length");
     match ty {
-        GgmlType::F32 => float::<BlockF32>(w, a, |b| f32::from_le_bytes(b.x)),
-        GgmlType::F16 => float::<BlockF16>(w, a, |b| f16_to_f32(u16::from_le_bytes(b.x))),
-        GgmlType::BF16 => float::<BlockBF16>(w, a, |b| bf16_to_f32(b.x)),
-        GgmlType::Q4_0 => by_block(w, a, q4_0),
-        GgmlType::Q4_1 => by_block(w, a, q4_1),
-        GgmlType::Q5_0 => by_block(w, a, q5_0),
-        GgmlType::Q5_1 => by_block(w, a, q5_1),
-        GgmlType::Q8_0 => by_block(w, a, q8_0),
-        GgmlType::Q2_K => by_block(w, a, q2_k),
-        GgmlType::Q3_K => by_lane(w, a, q3_k),
-        GgmlType::Q4_K => by_lane(w, a, q4_k),
-        GgmlType::Q5_K => by_lane(w, a, q5_k),
-        GgmlType::Q6_K => by_lane(w, a, q6_k),
-        _ => unreachable!("no dot product for {}", ty.name()),
+        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => floats(&w.floats, &acts.floats, out),
+        GgmlType::Q4_0 => by_block(w, acts, out, |dot, [d, _], [e, _]| dot * d * e),
+        GgmlType::Q5_0 | GgmlType::Q8_0 => {
+            by_block(w, acts, out, |dot, [d, _], [e, _]| (d * e) * dot);
+        }
+        GgmlType::Q4_1 | GgmlType::Q5_1 => {
+            by_block(w, acts, out, |dot, [d, min], [e, sum]| (d * e) * dot + min * sum);
+        }
+        GgmlType::Q2_K => each(w, acts, out, |w, a| {
+            w.super_blocks(a).fold(0.0, |sum, (dot, [d, dmin], e, minimums)| {
+                sum + ((e * d) * dot.iter().sum::<i32>() as f32 - (e * dmin) * minimums as f32)
+            })
+        }),
+        GgmlType::Q4_K | GgmlType::Q5_K => by_lane::<true>(w, acts, out),
+        _ => by_lane::<false>(w, acts, out),
     }
 }
 
-/// The blocks of two rows, pair by pair.
-fn pairs<'a, W: Block, A: Block>(w: &'a [u8], a: &'a [u8]) -> impl Iterator<Item = (&'a W, &'a A)> {
-    let (w, a) = (blocks::<W>(w), blocks::<A>(a));
-    assert_eq!(w.len(), a.len(), "vec_dot: the rows differ in length");
-    w.iter().zip(a)
-}
-
-fn blocks<B: Block>(bytes: &[u8]) -> &[B] {
-    assert!(
-        bytes.len().is_multiple_of(size_of::<B>()),
-        "vec_dot: {} bytes are no whole number of blocks",
-        bytes.len()
-    );
-    dequant::blocks(bytes).unwrap_or_default()
-}
-
-/// Products in f32, their sum in f64.
+/// Sums of rows, each times its weight: `out[c]` is the sum over `r` of `weights[r] * rows[r][c]`, in the order of
+/// `r` and in the arithmetic of a product of floats: products in f32, their sum in f64. That is how ggml multiplies
+/// with the KV cache, whichever way its matrices lie.
+///
+/// # Panics
+/// If `rows` are not `weights.len()` rows of `out.len()`.
 #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
-fn float<B: Block>(w: &[u8], a: &[u8], value: impl Fn(&B) -> f32) -> f32 {
-    pairs::<B, B>(w, a).fold(0.0, |sum, (w, a)| sum + f64::from(value(w) * value(a))) as f32
+pub fn weighted_sum(weights: &[f32], rows: &[f32], out: &mut [f32]) {
+    /// So many sums stay in registers.
+    const LANES: usize = 8;
+    let n = out.len();
+    assert_eq!(rows.len(), weights.len() * n, "the rows differ in length");
+    let (lanes, rest) = out.as_chunks_mut::<LANES>();
+    let n_lanes = lanes.len() * LANES;
+    for (i, out) in lanes.iter_mut().enumerate() {
+        let mut sums = [0.0_f64; LANES];
+        for (&weight, row) in weights.iter().zip(rows.chunks_exact(n)) {
+            let Some(row) = row[i * LANES..].first_chunk::<LANES>() else { continue };
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += f64::from(x * weight);
+            }
+        }
+        *out = sums.map(|sum| sum as f32);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        let column = rows.iter().skip(n_lanes + i).step_by(n);
+        *out = column.zip(weights).fold(0.0_f64, |sum, (x, w)| sum + f64::from(x * w)) as f32;
+    }
 }
 
-/// The sum of the blocks' products, in f32.
-fn by_block<W: Block, A: Block>(w: &[u8], a: &[u8], product: impl Fn(&W, &A) -> f32) -> f32 {
-    pairs(w, a).fold(0.0, |sum, (w, a)| sum + product(w, a))
+/// Products in f32, their sum in f64; four rows at once, each in its own order.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+fn floats(w: &[f32], acts: &[f32], out: &mut [f32]) {
+    let n = w.len().max(1);
+    let dot =
+        |a: &[f32]| w.iter().zip(a).fold(0.0_f64, |sum, (w, a)| sum + f64::from(w * a)) as f32;
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let (acts, rest_acts) = acts.split_at(fours.len() * 4 * w.len());
+    for (out, acts) in fours.iter_mut().zip(acts.chunks_exact(4 * n)) {
+        let (ab, cd) = acts.split_at(2 * n);
+        let ((a, b), (c, d)) = (ab.split_at(n), cd.split_at(n));
+        let mut sums = [0.0_f64; 4];
+        for ((((w, a), b), c), d) in w.iter().zip(a).zip(b).zip(c).zip(d) {
+            for (sum, x) in sums.iter_mut().zip([a, b, c, d]) {
+                *sum += f64::from(w * x);
+            }
+        }
+        *out = sums.map(|sum| sum as f32);
+    }
+    for (out, acts) in rest.iter_mut().zip(rest_acts.chunks(n)) {
+        *out = dot(acts);
+    }
 }
 
-/// The sum of products of codes, as f32.
-#[inline]
-fn dot<T: Copy + Into<i32>, const N: usize>(w: [T; N], a: &[i8; N]) -> f32 {
-    let sum: i32 = w.iter().zip(a).map(|(&w, &a)| w.into() * i32::from(a)).sum();
-    sum as f32
+/// Blocks of one row.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    codes: &'a [i16],
+    scales: &'a [[f32; 2]],
+    groups: &'a [[i16; 16]],
 }
 
-fn q4_0(w: &BlockQ4_0, a: &BlockQ8_0) -> f32 {
-    dot(w.codes(), &a.qs) * w.scale() * a.scale()
+impl<'a> Row<'a> {
+    /// Row `i` of `rows`, all of which are as long as the one of `w`.
+    fn new(rows: &'a Rows, i: usize, w: &Rows) -> Self {
+        Self {
+            codes: &rows.codes[i * w.codes.len()..][..w.codes.len()],
+            scales: &rows.scales[i * w.scales.len()..][..w.scales.len()],
+            groups: &rows.groups[i * w.groups.len()..][..w.groups.len()],
+        }
+    }
+
+    /// Of each pair of blocks of 256: eight sums of products, by element index modulo 8; the weights' two scales;
+    /// the activations' scale; the sum of the minimums' products.
+    fn super_blocks(self, acts: Self) -> impl Iterator<Item = ([i32; 8], [f32; 2], f32, i32)> + 'a {
+        let codes = self.codes.as_chunks::<256>().0.iter().zip(acts.codes.as_chunks::<256>().0);
+        let scales = self.scales.iter().zip(acts.scales);
+        let groups = self.groups.iter().zip(acts.groups);
+        codes.zip(scales).zip(groups).map(|(((w, a), (ws, [scale, _])), (mins, sums))| {
+            let mut lanes = [0_i32; 8];
+            for (w, a) in w.as_chunks::<8>().0.iter().zip(a.as_chunks::<8>().0) {
+                for ((lane, &w), &a) in lanes.iter_mut().zip(w).zip(a) {
+                    *lane = lane.wrapping_add(i32::from(w).wrapping_mul(a.into()));
+                }
+            }
+            let products =
+                mins.iter().zip(sums).map(|(&m, &s)| i32::from(m).wrapping_mul(s.into()));
+            (lanes, *ws, *scale, products.fold(0_i32, i32::wrapping_add))
+        })
+    }
 }
 
-fn q4_1(w: &BlockQ4_1, a: &BlockQ8_1) -> f32 {
-    (w.scale() * a.scale()) * dot(w.codes(), &a.qs) + w.min() * a.scaled_sum()
+/// Calls `dot` with the row of weights and each row of activations.
+fn each(w: &Rows, acts: &Rows, out: &mut [f32], dot: impl Fn(Row<'_>, Row<'_>) -> f32) {
+    for (i, value) in out.iter_mut().enumerate() {
+        *value = dot(Row::new(w, 0, w), Row::new(acts, i, w));
+    }
 }
 
-fn q5_0(w: &BlockQ5_0, a: &BlockQ8_0) -> f32 {
-    (w.scale() * a.scale()) * dot(w.codes(), &a.qs)
-}
-
-fn q5_1(w: &BlockQ5_1, a: &BlockQ8_1) -> f32 {
-    (w.scale() * a.scale()) * dot(w.codes(), &a.qs) + w.min() * a.scaled_sum()
-}
-
-fn q8_0(w: &BlockQ8_0, a: &BlockQ8_0) -> f32 {
-    dot(w.codes(), &a.qs) * (w.scale() * a.scale())
-}
-
-fn q2_k(w: &BlockQ2_K, a: &BlockQ8_K) -> f32 {
-    let (scales, mins) = w.scales_mins();
-    let codes = w.codes();
-    let groups = codes.as_chunks::<16>().0.iter().zip(a.qs.as_chunks::<16>().0).zip(scales);
-    let dots = groups.map(|((w, a), scale)| {
-        let group: i32 = w.iter().zip(a).map(|(&w, &a)| i32::from(w) * i32::from(a)).sum();
-        group * i32::from(scale)
+/// The sum of the products of blocks of 32, in f32.
+fn by_block(
+    w: &Rows,
+    acts: &Rows,
+    out: &mut [f32],
+    product: impl Fn(f32, [f32; 2], [f32; 2]) -> f32,
+) {
+    each(w, acts, out, |w, a| {
+        let codes = w.codes.as_chunks::<32>().0.iter().zip(a.codes.as_chunks::<32>().0);
+        let scales = w.scales.iter().zip(a.scales);
+        codes.zip(scales).fold(0.0, |sum, ((w, a), (&ws, &as_))| {
+            let products = w.iter().zip(a).map(|(&w, &a)| i32::from(w).wrapping_mul(a.into()));
+            let dot = products.fold(0_i32, i32::wrapping_add);
+            sum + product(dot as f32, ws, as_)
+        })
     });
-    let minimums: i32 =
-        a.sums().into_iter().zip(mins).map(|(s, m)| i32::from(s) * i32::from(m)).sum();
-    (a.scale() * w.scale()) * dots.sum::<i32>() as f32
-        - (a.scale() * w.min_scale()) * minimums as f32
 }
 
-/// What a block of a K-quant adds to the sums of its row.
-struct Parts {
-    /// By element index modulo 8.
-    lanes: [f32; 8],
-    /// What the minimums take away.
-    minimums: f32,
-}
-
-/// The sums of the parts, in f32, then their sum.
-fn by_lane<W: Block>(w: &[u8], a: &[u8], parts: impl Fn(&W, &BlockQ8_K) -> Parts) -> f32 {
-    let (mut lanes, mut sum) = ([0.0; 8], 0.0);
-    for (w, a) in pairs(w, a) {
-        let parts = parts(w, a);
-        for (lane, part) in lanes.iter_mut().zip(parts.lanes) {
-            *lane += part;
+/// The sums of the blocks' lanes and minimums, in f32, then their sum.
+fn by_lane<const MINIMUMS: bool>(w: &Rows, acts: &Rows, out: &mut [f32]) {
+    each(w, acts, out, |w, a| {
+        let (mut lanes, mut sum) = ([0.0_f32; 8], 0.0_f32);
+        for (dots, [d, dmin], e, minimums) in w.super_blocks(a) {
+            let scale = d * e;
+            for (lane, dot) in lanes.iter_mut().zip(dots) {
+                *lane += scale * dot as f32;
+            }
+            if MINIMUMS {
+                sum -= (dmin * e) * minimums as f32;
+            }
         }
-        sum -= parts.minimums;
-    }
-    lanes.into_iter().fold(sum, |sum, lane| sum + lane)
-}
-
-/// Eight sums of products, each group of 16 codes times its integer scale, times `d`.
-#[inline]
-fn lanes<T: Copy + Into<i32>>(
-    codes: [T; 256],
-    scales: [i32; 16],
-    a: &BlockQ8_K,
-    d: f32,
-) -> [f32; 8] {
-    let mut sums = [0; 8];
-    for (j, (w, a)) in codes.as_chunks::<8>().0.iter().zip(a.qs.as_chunks::<8>().0).enumerate() {
-        for ((sum, &w), &a) in sums.iter_mut().zip(w).zip(a) {
-            *sum += scales[j / 2] * (w.into() * i32::from(a));
-        }
-    }
-    sums.map(|sum: i32| d * sum as f32)
-}
-
-fn q3_k(w: &BlockQ3_K, a: &BlockQ8_K) -> Parts {
-    let lanes = lanes(w.codes(), w.scales().map(i32::from), a, w.scale() * a.scale());
-    Parts { lanes, minimums: 0.0 }
-}
-
-fn q4_k(w: &BlockQ4_K, a: &BlockQ8_K) -> Parts {
-    with_minimums(w.codes(), w.scales_mins(), a, w.scale() * a.scale(), w.min_scale() * a.scale())
-}
-
-fn q5_k(w: &BlockQ5_K, a: &BlockQ8_K) -> Parts {
-    with_minimums(w.codes(), w.scales_mins(), a, w.scale() * a.scale(), w.min_scale() * a.scale())
-}
-
-/// Q4_K and Q5_K: scales and minimums by 32 codes.
-#[inline]
-fn with_minimums(
-    codes: [u8; 256],
-    (scales, mins): ([u8; 8], [u8; 8]),
-    a: &BlockQ8_K,
-    d: f32,
-    dmin: f32,
-) -> Parts {
-    let scales = std::array::from_fn(|j| i32::from(scales[j / 2]));
-    let minimums: i32 = a
-        .sums()
-        .into_iter()
-        .enumerate()
-        .map(|(j, sum)| i32::from(sum) * i32::from(mins[j / 2]))
-        .sum();
-    Parts { lanes: lanes(codes, scales, a, d), minimums: dmin * minimums as f32 }
-}
-
-fn q6_k(w: &BlockQ6_K, a: &BlockQ8_K) -> Parts {
-    let lanes = lanes(w.codes(), w.scales.map(i32::from), a, w.scale() * a.scale());
-    Parts { lanes, minimums: 0.0 }
+        lanes.into_iter().fold(sum, |sum, lane| sum + lane)
+    });
 }

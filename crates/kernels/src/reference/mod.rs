@@ -8,9 +8,10 @@
 //! - The exponential of SiLU and softmax is on, four lanes at a time, because it asks for SSE2 only: a polynomial
 //!   with separate multiply and add. The last `n % 4` elements of a row use the C library instead.
 //! - A quantized dot product is the generic one of each type. Every element of a matrix product is one
-//!   [`vec_dot`] of a weight row with the activation row converted by [`quantize_row`].
+//!   [`vec_dot`] of a weight row with the activation row converted by [`quantize_row`]; [`dots`] computes many of
+//!   them from [`Rows`] taken apart once.
 //!
-//! Numbers in, numbers out: no allocation, no I/O, no `Result`. Wrong lengths panic, as documented. Library
+//! Numbers in, numbers out: no I/O, no `Result`, no allocation but that of [`Rows`]. Wrong lengths panic, as documented. Library
 //! functions (`powf`, `sin`, `cos`, `exp`, `tanh`, `ln`) go to the system's C library, as ggml's do: the bits are
 //! promised on x86-64 with glibc.
 
@@ -21,16 +22,18 @@ mod expf;
 mod f16;
 mod norm;
 mod rope;
+mod rows;
 mod soft_max;
 
 pub use activations::{act_type, get_row, quantize_row};
-pub use dot::vec_dot;
+pub use dot::{dots, vec_dot, weighted_sum};
 pub use elementwise::{
     add, geglu, gelu, gelu_quick, mul, relu, scale, scale_bias, silu, swiglu, tanh,
 };
 pub use f16::{f16_to_f32, f32_to_f16};
 pub use norm::{norm, rms_norm};
 pub use rope::{RopeParams, rope};
+pub use rows::Rows;
 pub use soft_max::soft_max;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Matrix kernels. The operations and their order are those of [`crate::linear`].
 
-use crate::acts::{Codes, Floats, TILE, tile_len};
-use crate::format::{self, CHUNK, Float, Format, Header, ROWS};
+use crate::acts::{Codes, Floats};
+use crate::format::{self, CHUNK, Float, FloatKind, Format, Header, ROWS};
 use crate::linear::Sums;
+use crate::math::flush;
 use std::ops::Range;
 
 /// 16 rows of a block, unpacked.
@@ -92,7 +93,7 @@ pub(crate) fn quant<F: Format>(
         block.unpack::<F>(bytes);
         for (token, acc) in tokens.clone().zip(&mut *sums) {
             acts.block_codes(b, token, &mut codes);
-            let at = b * acts.n_tokens + token;
+            let at = acts.index(b, token);
             let scales = (acts.d[at], if F::HEADER.has_m() { acts.s[at] } else { 0.0 });
             block.step::<F>(&codes[..F::K], scales, acc);
         }
@@ -106,22 +107,29 @@ pub(crate) fn float<W: Float>(
     tokens: Range<usize>,
     sums: &mut [Sums],
 ) {
-    for (b, columns) in group.chunks(CHUNK * ROWS * W::BYTES).enumerate() {
-        for first in tokens.clone().step_by(TILE) {
-            let t = tile_len(acts.n_tokens, first);
-            let tile = acts.tile(b, first);
-            let sums = &mut sums[first - tokens.start..][..t];
-            for (column, x) in columns.chunks_exact(ROWS * W::BYTES).zip(tile.chunks_exact(t)) {
-                let mut w = [0.0; ROWS];
-                for (w, bytes) in w.iter_mut().zip(column.chunks_exact(W::BYTES)) {
-                    *w = W::value(bytes);
-                }
-                for (acc, &x) in sums.iter_mut().zip(x) {
-                    for (acc, w) in acc.iter_mut().zip(w) {
-                        *acc = w.mul_add(x, *acc);
+    let mut columns = [[0.0; ROWS]; 2];
+    for (u, unit) in group.chunks_exact(W::UNIT_BYTES).enumerate() {
+        let columns = &mut columns[..W::UNIT];
+        for (i, column) in columns.iter_mut().enumerate() {
+            for (w, pair) in column.iter_mut().zip(unit.chunks_exact(W::UNIT * W::BYTES)) {
+                // Of a pair, the second column is multiplied first.
+                *w = W::value(&pair[(W::UNIT - 1 - i) * W::BYTES..]);
+            }
+        }
+        for (i, column) in columns.iter().enumerate() {
+            for first in tokens.clone().step_by(acts.tile) {
+                let sums = &mut sums[first - tokens.start..][..acts.tile_len(first)];
+                for (acc, &x) in sums.iter_mut().zip(acts.tile(u * W::UNIT + i, first)) {
+                    for (acc, &w) in acc.iter_mut().zip(column) {
+                        *acc = step::<W>(w, x, *acc);
                     }
                 }
             }
         }
     }
+}
+
+/// One product added to a sum. BF16 knows no subnormal numbers.
+fn step<W: Float>(w: f32, x: f32, acc: f32) -> f32 {
+    if W::KIND == FloatKind::BF16 { flush(flush(w).mul_add(x, acc)) } else { w.mul_add(x, acc) }
 }

@@ -49,9 +49,8 @@ fn fill_blocks<const K: usize, const GROUPS: usize>(
     rows: Rows<'_>,
     q: impl Quantize<K, GROUPS>,
 ) {
-    for token in 0..rows.n_tokens {
-        let blocks = rows.row(token).as_chunks::<K>().0;
-        for (i, x) in blocks[part.blocks.clone()].iter().enumerate() {
+    for token in part.tokens.clone() {
+        for (i, x) in rows.row(token).as_chunks::<K>().0.iter().enumerate() {
             store(part, i, token, &q.block(x));
         }
     }
@@ -154,8 +153,14 @@ fn store<const K: usize, const GROUPS: usize>(
             *to = pair.map(i16::from);
         }
     }
-    put(&mut part.lanes[base * GROUPS..], at, t, q.lanes);
-    let index = block * part.n_tokens + token;
+    if !part.lanes.is_empty() {
+        put(&mut part.lanes[base * GROUPS..], at, t, q.lanes);
+    }
+    if !part.minus.is_empty() {
+        let minus = q.lanes.iter().map(|[a, b]| -i32::from(a + b));
+        put(&mut part.minus[base * GROUPS..], at, t, minus);
+    }
+    let index = base + at;
     if K == 256 {
         part.d[index] = q.d;
         let sums: [i16; GROUPS] = q.lanes.map(|[a, b]| a + b);

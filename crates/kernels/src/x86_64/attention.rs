@@ -6,7 +6,7 @@
 
 use super::unpack::halves;
 use crate::Avx2;
-use crate::attention::CHUNK;
+use crate::attention::{CHUNK, common};
 use crate::kv_cache::{BLOCK, from_f16};
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -177,13 +177,6 @@ unsafe fn values_inner(
             last.enumerate().for_each(|(i, range)| one_query(p, values, dv, i, range, out));
         }
     }
-}
-
-/// The positions that all queries see; if there are none, an empty range after all positions.
-fn common(seen: &[Range<usize>]) -> Range<usize> {
-    let start = seen.iter().map(|seen| seen.start).max().unwrap_or(0);
-    let end = seen.iter().map(|seen| seen.end).min().unwrap_or(0);
-    if start < end && seen.iter().all(|seen| !seen.is_empty()) { start..end } else { CHUNK..CHUNK }
 }
 
 /// Continues the sums of query `i` over `range`.

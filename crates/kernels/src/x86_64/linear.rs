@@ -4,11 +4,14 @@
 use super::tile::{self, Lines, Packed, TileActs, Unpacked};
 use super::unpack::{self, Header};
 use crate::Avx2;
-use crate::acts::{Codes, Floats, TILE, tile_len};
-use crate::format::{CHUNK, Float, Format, ROWS};
+use crate::acts::{Codes, Floats};
+use crate::format::{CHUNK, Float, FloatKind, Format, ROWS};
 use crate::linear::Sums;
 use std::arch::x86_64::*;
 use std::ops::Range;
+
+/// The largest tile of tokens.
+const MAX_TILE: usize = 6;
 
 /// Multiplies a group of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
@@ -22,7 +25,10 @@ pub(crate) fn quant<F: Format>(
     assert_eq!(group.len(), n_blocks * F::BYTES, "a group of the activations' blocks");
     assert_eq!(sums.len(), tokens.len(), "sums for every token");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
-    assert!(tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
+    assert!(
+        acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile),
+        "tokens begin at a tile"
+    );
     assert!(TileActs::complete::<F>(acts), "all that the format needs");
     if tokens.is_empty() || n_blocks == 0 {
         return;
@@ -81,8 +87,8 @@ unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums
                 unpack_lines::<F>(w, &mut lines);
             }
         }
-        for first in tokens.clone().step_by(TILE) {
-            let t = tile_len(acts.n_tokens, first).min(tokens.end - first);
+        for first in tokens.clone().step_by(acts.tile) {
+            let t = acts.tile_len(first);
             let acc = sums[first - tokens.start..][..t].as_mut_ptr().cast();
             // SAFETY: `a` is the block's tile of `t` tokens, with as many times 16 sums.
             unsafe {
@@ -93,7 +99,7 @@ unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums
                     3 => one_tile::<F, 3>(&lines, &header, a, acc),
                     4 => one_tile::<F, 4>(&lines, &header, a, acc),
                     5 => one_tile::<F, 5>(&lines, &header, a, acc),
-                    _ => one_tile::<F, TILE>(&lines, &header, a, acc),
+                    _ => one_tile::<F, MAX_TILE>(&lines, &header, a, acc),
                 }
             }
         }
@@ -146,49 +152,17 @@ pub(crate) fn float<W: Float>(
     tokens: Range<usize>,
     sums: &mut [Sums],
 ) {
-    assert_eq!(group.len(), acts.n_cols * ROWS * W::BYTES, "a group of the activations' columns");
+    let n_units = acts.n_cols / W::UNIT;
+    assert_eq!(group.len(), n_units * W::UNIT_BYTES, "a group of the activations' columns");
+    assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
     assert_eq!(sums.len(), tokens.len(), "sums for every token");
-    assert!(
-        tokens.start.is_multiple_of(TILE) && tokens.end <= acts.n_tokens,
-        "tokens begin at a tile"
-    );
+    assert!(acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile), "begins at a tile");
+    assert!(tokens.end <= acts.n_tokens, "tokens that there are");
     // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
-    unsafe {
-        match sums {
-            [sums] if acts.n_tokens == 1 => float_gemv::<W>(group, &acts.values, sums),
-            _ => float_gemm::<W>(group, acts, tokens, sums),
-        }
-    }
+    unsafe { float_gemm::<W>(group, acts, tokens, sums) };
 }
 
-/// One token.
-///
-/// # Safety
-/// `group` has as many columns as `x`.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn float_gemv<W: Float>(group: &[u8], x: &[f32], sums: &mut Sums) {
-    let mut acc = [_mm256_setzero_ps(); 2];
-    for (columns, x) in group.chunks(CHUNK * ROWS * W::BYTES).zip(x.chunks(CHUNK)) {
-        unpack::prefetch(columns.as_ptr(), columns.len());
-        for (column, x) in columns.chunks_exact(ROWS * W::BYTES).zip(x) {
-            let (low, high) = column.split_at(8 * W::BYTES);
-            // SAFETY: 8 elements each.
-            let w = unsafe {
-                [unpack::floats(W::KIND, low.as_ptr()), unpack::floats(W::KIND, high.as_ptr())]
-            };
-            let x = _mm256_broadcast_ss(x);
-            acc = [_mm256_fmadd_ps(w[0], x, acc[0]), _mm256_fmadd_ps(w[1], x, acc[1])];
-        }
-    }
-    let (low, high) = sums.split_at_mut(8);
-    // SAFETY: 8 numbers each.
-    unsafe {
-        _mm256_storeu_ps(low.as_mut_ptr(), acc[0]);
-        _mm256_storeu_ps(high.as_mut_ptr(), acc[1]);
-    }
-}
-
-/// Several tokens: 32 columns are converted once and meet all tiles.
+/// 32 columns (fewer at the end) are converted once and meet all tiles.
 ///
 /// # Safety
 /// As the assertions of [`float`].
@@ -200,26 +174,36 @@ unsafe fn float_gemm<W: Float>(
     sums: &mut [Sums],
 ) {
     let mut columns = [[_mm256_setzero_ps(); 2]; CHUNK];
-    for (b, bytes) in group.chunks(CHUNK * ROWS * W::BYTES).enumerate() {
+    for (b, bytes) in group.chunks(CHUNK / W::UNIT * W::UNIT_BYTES).enumerate() {
+        unpack::prefetch(bytes.as_ptr(), bytes.len());
         let n = bytes.len() / (ROWS * W::BYTES);
-        for (w, bytes) in columns.iter_mut().zip(bytes.chunks_exact(ROWS * W::BYTES)) {
-            let (low, high) = bytes.split_at(8 * W::BYTES);
-            // SAFETY: 8 elements each.
-            *w = unsafe {
-                [unpack::floats(W::KIND, low.as_ptr()), unpack::floats(W::KIND, high.as_ptr())]
-            };
+        let units = bytes.chunks_exact(W::UNIT_BYTES).zip(columns.chunks_exact_mut(W::UNIT));
+        for (unit, columns) in units {
+            let (low, high) = unit.split_at(8 * W::UNIT * W::BYTES);
+            // SAFETY: 8 rows of a unit each.
+            unsafe {
+                if let [first, second] = columns {
+                    let (low, high) = (low.as_ptr(), high.as_ptr());
+                    // Of a pair, the second column is multiplied first.
+                    [first[0], second[0]] = unpack::bf16_pair(low).map(|w| flush(w));
+                    [first[1], second[1]] = unpack::bf16_pair(high).map(|w| flush(w));
+                } else {
+                    let w = [low.as_ptr(), high.as_ptr()].map(|w| unpack::floats(W::KIND, w));
+                    columns[0] = w;
+                }
+            }
         }
-        for first in tokens.clone().step_by(TILE) {
-            let tile = acts.tile(b, first);
-            let t = tile_len(acts.n_tokens, first).min(tokens.end - first);
+        for first in tokens.clone().step_by(acts.tile) {
+            let t = acts.tile_len(first);
+            let tile = &acts.tile(b * CHUNK, first)[..n * t];
             let (w, sums) = (&columns[..n], &mut sums[first - tokens.start..][..t]);
             match t {
-                1 => float_tile::<1>(w, tile, sums),
-                2 => float_tile::<2>(w, tile, sums),
-                3 => float_tile::<3>(w, tile, sums),
-                4 => float_tile::<4>(w, tile, sums),
-                5 => float_tile::<5>(w, tile, sums),
-                _ => float_tile::<TILE>(w, tile, sums),
+                1 => float_tile::<W, 1>(w, tile, sums),
+                2 => float_tile::<W, 2>(w, tile, sums),
+                3 => float_tile::<W, 3>(w, tile, sums),
+                4 => float_tile::<W, 4>(w, tile, sums),
+                5 => float_tile::<W, 5>(w, tile, sums),
+                _ => float_tile::<W, MAX_TILE>(w, tile, sums),
             }
         }
     }
@@ -228,7 +212,7 @@ unsafe fn float_gemm<W: Float>(
 /// Up to 32 columns of one tile: continues the sums.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn float_tile<const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
+fn float_tile<W: Float, const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
     let Some(sums) = sums.first_chunk_mut::<T>() else { return };
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     for (acc, sums) in acc.iter_mut().zip(&*sums) {
@@ -239,6 +223,9 @@ fn float_tile<const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
         for (acc, x) in acc.iter_mut().zip(x) {
             let x = _mm256_broadcast_ss(x);
             *acc = [_mm256_fmadd_ps(w[0], x, acc[0]), _mm256_fmadd_ps(w[1], x, acc[1])];
+            if W::KIND == FloatKind::BF16 {
+                *acc = [flush(acc[0]), flush(acc[1])];
+            }
         }
     }
     for (acc, sums) in acc.iter().zip(sums) {
@@ -248,4 +235,15 @@ fn float_tile<const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
             _mm256_storeu_ps(sums[8..].as_mut_ptr(), acc[1]);
         }
     }
+}
+
+/// As [`crate::math::flush`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn flush(x: __m256) -> __m256 {
+    let sign = _mm256_set1_ps(-0.0);
+    let magnitude = _mm256_andnot_ps(sign, x);
+    // Not below: a NaN stays.
+    let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(f32::MIN_POSITIVE));
+    _mm256_and_ps(x, _mm256_or_ps(sign, normal))
 }

@@ -64,7 +64,7 @@ impl TileActs {
     /// `acts` is [complete](Self::complete) and has that block and token.
     #[inline]
     pub(super) unsafe fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
-        let at = block * acts.n_tokens + first;
+        let at = acts.base(block, first);
         // Arrays that the format does not use may be empty: their pointers are not followed.
         Self {
             codes: acts.codes.as_ptr().wrapping_add(at * F::K),

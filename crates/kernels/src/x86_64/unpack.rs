@@ -160,7 +160,7 @@ pub(super) unsafe fn halves(from: *const u8) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
 }
 
-/// 8 floating-point weights.
+/// 8 weights of F32 or F16.
 ///
 /// # Safety
 /// `from` is readable for 8 elements.
@@ -171,13 +171,22 @@ pub(super) unsafe fn floats(kind: FloatKind, from: *const u8) -> __m256 {
     unsafe {
         match kind {
             FloatKind::F32 => _mm256_loadu_ps(from.cast()),
-            FloatKind::F16 => halves(from),
-            FloatKind::BF16 => {
-                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-            }
+            _ => halves(from),
         }
     }
+}
+
+/// 8 pairs of BF16: the second of each, then the first.
+///
+/// # Safety
+/// `from` is readable for 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn bf16_pair(from: *const u8) -> [__m256; 2] {
+    // SAFETY: the caller's promise.
+    let pairs = unsafe { load(from) };
+    let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32.cast_signed()));
+    [_mm256_castsi256_ps(second), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))]
 }
 
 /// A header in the form that the micro-kernels use. The first index is the sub-block (or pair of them), the second

@@ -9,19 +9,20 @@ use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
 use kernels::{
-    ActForms, Acts, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles, RopeScaling,
-    RopeTable, Team,
+    ActForms, Acts, Arena, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles,
+    RopeScaling, RopeTable, Team,
 };
 
 /// SIMD arithmetic with its threads.
 pub(crate) struct Fast {
     isa: Isa,
     team: Team,
+    arena: Arena,
 }
 
 impl Fast {
     pub(crate) fn new(n_threads: usize, isa: Isa) -> Result<Self, ModelError> {
-        Ok(Self { isa, team: Team::new(n_threads)? })
+        Ok(Self { isa, team: Team::new(n_threads)?, arena: Arena::new() })
     }
 }
 
@@ -41,6 +42,7 @@ impl Arithmetic for Fast {
             tensor.n_cols,
             tensor.data(),
             &self.team,
+            &self.arena,
         )?)
     }
 

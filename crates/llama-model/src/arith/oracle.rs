@@ -223,12 +223,14 @@ impl Arithmetic for Oracle {
 
 /// Sum of products, in eight interleaved chains.
 fn dot(w: &[f32], x: &[f64]) -> f64 {
+    let add = |sums: &mut [f64; 8], w: &[f32], x: &[f64]| {
+        sums.iter_mut().zip(w).zip(x).for_each(|((sum, w), x)| *sum += f64::from(*w) * x);
+    };
     let mut sums = [0.0; 8];
-    for (w, x) in w.chunks(8).zip(x.chunks(8)) {
-        for ((sum, w), x) in sums.iter_mut().zip(w).zip(x) {
-            *sum += f64::from(*w) * x;
-        }
-    }
+    let ((w, w_rest), (x, x_rest)) = (w.as_chunks::<8>(), x.as_chunks::<8>());
+    // Of known length, so that the eight chains become vectors.
+    w.iter().zip(x).for_each(|(w, x)| add(&mut sums, w, x));
+    add(&mut sums, w_rest, x_rest);
     sums.iter().sum()
 }
 

@@ -9,6 +9,7 @@ use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
 use kernels::reference as ops;
 use rayon::ThreadPool;
+use std::cell::RefCell;
 
 /// llama.cpp attends to a multiple of so many cells; the rest of them are masked.
 const KV_PADDING: usize = 256;
@@ -33,7 +34,12 @@ pub(crate) struct Matrix {
 /// A matmul's input in each format that its matrices multiply with.
 pub(crate) struct Acts {
     n_tokens: usize,
-    forms: Vec<(GgmlType, Vec<u8>)>,
+    forms: Vec<(GgmlType, ops::Rows)>,
+}
+
+thread_local! {
+    /// One row of weights, taken apart for all tokens.
+    static ROW: RefCell<ops::Rows> = RefCell::new(ops::Rows::default());
 }
 
 /// RoPE's parameters with the frequency factors.
@@ -126,24 +132,25 @@ impl Arithmetic for Reference {
             for (x, row) in x.chunks_exact(n_cols).zip(bytes.chunks_exact_mut(row_bytes)) {
                 ops::quantize_row(ty, x, row);
             }
-            acts.forms.push((ty, bytes));
+            acts.forms.push((ty, ops::Rows::new(ty, &bytes)));
         }
     }
 
     fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
         for job in jobs {
             let FileTensor { ty, n_rows, .. } = job.weight.tensor;
-            let Some((_, bytes)) = acts.forms.iter().find(|(have, _)| *have == job.weight.act_type)
+            let Some((_, acts_rows)) =
+                acts.forms.iter().find(|(have, _)| *have == job.weight.act_type)
             else {
                 unreachable!("prepare() made a form for every matrix of this input");
             };
             let data = job.weight.tensor.data();
-            let (w_bytes, a_bytes) = (data.len() / n_rows, bytes.len() / acts.n_tokens);
+            let w_bytes = data.len() / n_rows;
             matrix_rows(&self.pool, acts.n_tokens, job.out, |r, values| {
-                let w = &data[r * w_bytes..(r + 1) * w_bytes];
-                for (value, a) in values.iter_mut().zip(bytes.chunks_exact(a_bytes)) {
-                    *value = ops::vec_dot(ty, w, a);
-                }
+                ROW.with_borrow_mut(|w| {
+                    w.set(ty, &data[r * w_bytes..(r + 1) * w_bytes]);
+                    ops::dots(w, acts_rows, values);
+                });
             });
         }
     }
@@ -192,18 +199,18 @@ impl Arithmetic for Reference {
         let (n_tokens, n_head, size) = (batch.len(), heads.n_head, heads.n_embd_head);
         let n_kv = batch.iter().map(|t| t.pos + 1).max().unwrap_or(0).next_multiple_of(KV_PADDING);
         let mut by_head = Scores { kq: vec![0.0; n_head * n_tokens * n_kv], ..Scores::default() };
+        let memory = cache.memory(&self.pool, il, n_kv, batch, size);
+        // Of token `t` and the K/V head that head `h` attends to.
+        let cells = |h: usize, t: usize| {
+            let kv_head = h * heads.n_head_kv / n_head;
+            memory.cells(batch[t].seq, kv_head)
+        };
 
         // One row of scores for each (head, token), in llama.cpp's order.
         token_rows(&self.pool, n_kv, &mut by_head.kq, |i, row| {
             let (h, t) = (i / n_tokens, i % n_tokens);
-            let kv_head = h * heads.n_head_kv / n_head;
-            let mut q_f16 = vec![0; size * 2];
-            ops::quantize_row(GgmlType::F16, &q[(t * n_head + h) * size..][..size], &mut q_f16);
-            for (cell, score) in row.iter_mut().enumerate() {
-                let k =
-                    cache.base(il, batch[t].seq) + (cell * cache.n_embd_kv + kv_head * size) * 2;
-                *score = ops::vec_dot(GgmlType::F16, &cache.k[k..k + size * 2], &q_f16);
-            }
+            let q = rounded_to_f16(&q[(t * n_head + h) * size..][..size]);
+            ops::weighted_sum(&q, cells(h, t).0, row);
         });
         by_head.kq_soft_max.clone_from(&by_head.kq);
         token_rows(&self.pool, n_kv, &mut by_head.kq_soft_max, |i, row| {
@@ -214,14 +221,8 @@ impl Arithmetic for Reference {
         });
         by_head.kqv = vec![0.0; n_head * n_tokens * size];
         token_rows(&self.pool, size, &mut by_head.kqv, |i, row| {
-            let (h, t) = (i / n_tokens, i % n_tokens);
-            let kv_head = h * heads.n_head_kv / n_head;
-            let mut p_f16 = vec![0; n_kv * 2];
-            ops::quantize_row(GgmlType::F16, &by_head.kq_soft_max[i * n_kv..][..n_kv], &mut p_f16);
-            for (d, value) in row.iter_mut().enumerate() {
-                let v = cache.base(il, batch[t].seq) + (kv_head * size + d) * cache.n_cells * 2;
-                *value = ops::vec_dot(GgmlType::F16, &cache.v[v..v + n_kv * 2], &p_f16);
-            }
+            let p = rounded_to_f16(&by_head.kq_soft_max[i * n_kv..][..n_kv]);
+            ops::weighted_sum(&p, cells(i / n_tokens, i % n_tokens).1, row);
         });
         for (i, row) in by_head.kqv.chunks_exact(size).enumerate() {
             let (h, t) = (i / n_tokens, i % n_tokens);
@@ -243,6 +244,33 @@ impl Arithmetic for Reference {
     }
 }
 
+/// What F16 makes of `x`.
+fn rounded_to_f16(x: &[f32]) -> Vec<f32> {
+    x.iter().map(|x| ops::f16_to_f32(ops::f32_to_f16(*x))).collect()
+}
+
+/// The cells of a layer's cache as f32, laid out so that sums run along rows.
+struct Memory {
+    /// Floats of a head, K or V.
+    n: usize,
+    n_head_kv: usize,
+    /// The sequences it holds.
+    seqs: Vec<usize>,
+    /// `[n_seqs, n_head_kv, n_embd_head, n_kv]`
+    k: Vec<f32>,
+    /// `[n_seqs, n_head_kv, n_kv, n_embd_head]`
+    v: Vec<f32>,
+}
+
+impl Memory {
+    /// K and V of a head.
+    fn cells(&self, seq: usize, kv_head: usize) -> (&[f32], &[f32]) {
+        let at = self.seqs.iter().position(|s| *s == seq).unwrap_or(0);
+        let at = (at * self.n_head_kv + kv_head) * self.n;
+        (&self.k[at..at + self.n], &self.v[at..at + self.n])
+    }
+}
+
 /// llama.cpp's F16 cache: K row by row, V transposed, so that both matmuls read along rows.
 pub(crate) struct Cache {
     n_seq: usize,
@@ -258,6 +286,43 @@ impl Cache {
     /// Byte offset of a layer and sequence, in both.
     fn base(&self, il: usize, seq: usize) -> usize {
         (il * self.n_seq + seq) * self.n_cells * self.n_embd_kv * 2
+    }
+
+    /// The first `n_kv` cells of every sequence in `batch`, with heads of `size`.
+    fn memory(
+        &self,
+        pool: &ThreadPool,
+        il: usize,
+        n_kv: usize,
+        batch: &[BatchToken],
+        size: usize,
+    ) -> Memory {
+        let mut seqs: Vec<usize> = batch.iter().map(|t| t.seq).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let (n, n_head_kv) = (n_kv * size, self.n_embd_kv / size);
+        let mut k = vec![0.0; seqs.len() * n_head_kv * n];
+        let mut v = k.clone();
+        let f16 = |bytes: &[u8], i: usize| {
+            ops::f16_to_f32(u16::from_le_bytes([bytes[i * 2], bytes[i * 2 + 1]]))
+        };
+        token_rows(pool, n, &mut k, |i, head| {
+            let base = self.base(il, seqs[i / n_head_kv]) / 2 + i % n_head_kv * size;
+            for (d, row) in head.chunks_exact_mut(n_kv).enumerate() {
+                for (cell, x) in row.iter_mut().enumerate() {
+                    *x = f16(&self.k, base + cell * self.n_embd_kv + d);
+                }
+            }
+        });
+        token_rows(pool, n, &mut v, |i, head| {
+            let base = self.base(il, seqs[i / n_head_kv]) / 2 + i % n_head_kv * size * self.n_cells;
+            for (cell, row) in head.chunks_exact_mut(size).enumerate() {
+                for (d, x) in row.iter_mut().enumerate() {
+                    *x = f16(&self.v, base + d * self.n_cells + cell);
+                }
+            }
+        });
+        Memory { n, n_head_kv, seqs, k, v }
     }
 }
 

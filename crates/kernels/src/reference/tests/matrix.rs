@@ -1,6 +1,8 @@
 //! Dot products, the conversions before them, and whole matrix products.
 
-use super::super::{act_type, f16_to_f32, f32_to_f16, get_row, quantize_row, vec_dot};
+use super::super::{
+    Rows, act_type, dots, f16_to_f32, f32_to_f16, get_row, quantize_row, vec_dot, weighted_sum,
+};
 use super::stream::Stream;
 use super::{Lines, WEIGHTS};
 use dequant::GgmlType;
@@ -105,4 +107,41 @@ fn half_a_block_panics() {
 #[should_panic(expected = "differ in length")]
 fn unequal_rows_panic() {
     let _ = vec_dot(GgmlType::Q4_1, &[0; 40], &[0; 36]);
+}
+
+#[test]
+fn products_of_many_rows_are_those_of_each() {
+    const N_ACTS: usize = 9;
+    for ty in WEIGHTS {
+        let act = act_type(ty).unwrap();
+        let mut stream = Stream::new(&format!("dots {}", ty.name()));
+        let n_blocks = 512 / ty.block_elems();
+        let w = stream.loud_blocks(ty, n_blocks);
+        let acts = stream.loud_blocks(act, N_ACTS * 512 / act.block_elems());
+        let mut out = [0.0; N_ACTS];
+        dots(&Rows::new(ty, &w), &Rows::new(act, &acts), &mut out);
+        let each = acts.chunks_exact(acts.len() / N_ACTS).map(|a| vec_dot(ty, &w, a).to_bits());
+        assert!(out.iter().map(|x| x.to_bits()).eq(each), "{}", ty.name());
+    }
+}
+
+#[test]
+fn weighted_sums_are_products_with_columns() {
+    let mut stream = Stream::new("weighted sums");
+    // Columns that fill whole groups of sums, and some more.
+    for (n_rows, n) in [(64, 256), (256, 64), (3, 19), (1, 1)] {
+        let f16 = |x: f32| f16_to_f32(f32_to_f16(x));
+        let weights: Vec<f32> = stream.floats(n_rows).into_iter().map(f16).collect();
+        let rows: Vec<f32> = stream.floats(n_rows * n).into_iter().map(f16).collect();
+        let mut out = vec![0.0; n];
+        weighted_sum(&weights, &rows, &mut out);
+        let bytes = |x: &mut dyn Iterator<Item = f32>| -> Vec<u8> {
+            x.flat_map(|x| f32_to_f16(x).to_le_bytes()).collect()
+        };
+        for (c, x) in out.iter().enumerate() {
+            let column = bytes(&mut rows.iter().skip(c).step_by(n).copied());
+            let want = vec_dot(GgmlType::F16, &column, &bytes(&mut weights.iter().copied()));
+            assert_eq!(x.to_bits(), want.to_bits(), "{n_rows} rows, column {c} of {n}");
+        }
+    }
 }

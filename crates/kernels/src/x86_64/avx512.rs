@@ -1,0 +1,9 @@
+//! Kernels for AVX-512 with VNNI: a line of 16 rows, positions or numbers is one register.
+
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod float;
+pub(crate) mod linear;
+mod source;
+mod tile;
+mod unpack;

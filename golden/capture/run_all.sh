@@ -1,0 +1,60 @@
+#!/bin/sh
+# Captures every golden anew and rewrites the manifest:
+#     golden/capture/run_all.sh R N MODELS
+# R and N are the folders of the two builds that build_reference.sh made; MODELS is a folder for models and
+# vocabularies, filled where something is missing. Needs cargo and two gigabytes, and takes about half an hour.
+set -eu
+
+# Absolute, for this changes the folder.
+absolute() { mkdir -p "$1" && (cd "$1" && pwd); }
+
+r=$(absolute "${1:?folder of build R}")
+n=$(absolute "${2:?folder of build N}")
+models=$(absolute "${3:?folder for models}")
+for build in R N; do
+    case $build in R) dir=$r ;; *) dir=$n ;; esac
+    if [ "$(cat "$dir/reference-build" 2>/dev/null)" != "$build" ]; then
+        echo "$dir is no build $build: make it with build_reference.sh $build $dir" >&2
+        exit 2
+    fi
+done
+cd "$(dirname "$0")"
+
+capture() {
+    echo "== $*"
+    "$r/bin/python" "$@"
+}
+
+capture models.py --dir "$models" --large
+
+# Files to break; one of them has a tensor of every type that the golden of the types names.
+capture header.py --tensor-types
+mkdir -p "$models/hostile"
+cargo run --quiet -p golden --example hostile -- "$models/hostile"
+capture header.py --mutants "$models/hostile/mutants.bin" \
+    t0="$models/hostile/t0.gguf" t1="$models/hostile/t1.gguf" t1-bpe="$models/hostile/t1-bpe.gguf" \
+    every-type="$models/hostile/every-type.gguf" smollm2-q4_1="$models/smollm2-q4_1.gguf" \
+    qwen2.5-coder-0.5b="$models/qwen2.5-coder-0.5b.gguf" gemma3-270m="$models/gemma3-270m.gguf"
+
+capture tokens.py --smollm2 "$models/smollm2-q4_1.gguf" --qwen2.5-coder-0.5b "$models/qwen2.5-coder-0.5b.gguf" \
+    --vocabs "$models/vocabs"
+capture dequant.py
+capture quantize.py "$models/smollm2-q4_1.gguf"
+capture ops.py
+capture sampler.py
+capture trace_format.py
+
+prompt="The capital of France is"
+capture trace.py --name smollm2-q4_1 --model "$models/smollm2-q4_1.gguf" --prompt "$prompt" --check --full
+for name in smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k qwen2.5-coder-0.5b; do
+    capture trace.py --name "$name" --model "$models/$name.gguf" --prompt "$prompt" --check
+done
+capture tiny.py
+
+for name in smollm2-q4_1 smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k; do
+    capture text.py --name "$name" --model "$models/$name.gguf"
+    echo "== text.py --native, $name"
+    "$n/bin/python" text.py --name "$name" --model "$models/$name.gguf" --native
+done
+
+capture manifest.py
