@@ -64,6 +64,8 @@ fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, 
         Isa::Avx512(token) => {
             crate::x86_64::avx512::linear::quant::<F>(token, group, acts, tokens, sums);
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => crate::aarch64::linear::quant::<F>(token, group, acts, tokens, sums),
     }
 }
 
@@ -76,6 +78,8 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
         Isa::Avx512(token) => {
             crate::x86_64::avx512::float::float::<W>(token, group, acts, tokens, sums);
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => crate::aarch64::float::float::<W>(token, group, acts, tokens, sums),
     }
 }
 
