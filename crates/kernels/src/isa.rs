@@ -198,4 +198,12 @@ mod tests {
         }
         assert_eq!(Isa::from_name("no such instruction set"), None);
     }
+
+    /// Tests on every instruction set mean little where none is found.
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn neon_is_found() {
+        let present = std::arch::is_aarch64_feature_detected!("dotprod");
+        assert_eq!(Isa::from_name("neon").is_some(), present);
+    }
 }

@@ -64,8 +64,7 @@ impl Packed {
 
 impl<F: Format> Source<F> for Packed {
     const BIASED: bool = F::BIAS != 0;
-    #[inline]
-    #[target_feature(enable = "neon")]
+    #[inline(always)]
     unsafe fn pair<const R: usize>(
         self,
         block: usize,
@@ -74,9 +73,9 @@ impl<F: Format> Source<F> for Packed {
         v: usize,
     ) -> [[int8x16_t; R]; 2] {
         let n_bytes = chunk_bytes(F::BITS);
-        let mut pairs = [[vdupq_n_s8(0); R]; 2];
-        // SAFETY: the caller's promise: inside the block.
+        // SAFETY: NEON is on every such CPU; the caller's promise: inside the block.
         unsafe {
+            let mut pairs = [[vdupq_n_s8(0); R]; 2];
             let at = self.block::<F>(block).add(F::HEADER.n_bytes() + chunk * n_bytes);
             if pair == 0 && v == 0 {
                 unpack::prefetch(at, n_bytes);
@@ -84,8 +83,8 @@ impl<F: Format> Source<F> for Packed {
             for r in 0..R {
                 [pairs[0][r], pairs[1][r]] = unpack::pair::<F>(at.add(16 * (v + r)), pair);
             }
+            pairs
         }
-        pairs
     }
     #[inline]
     #[target_feature(enable = "neon")]
@@ -164,14 +163,19 @@ impl Panel {
         // SAFETY: the caller's promise.
         unsafe {
             for c in 0..F::CHUNKS {
-                for pair in 0..4 {
-                    let quads: [[int8x16_t; 4]; 2] = Source::<F>::pair(from, b, c, pair, 0);
-                    for (i, mut quad) in quads.into_iter().enumerate() {
-                        for codes in &mut quad {
-                            *codes = vsubq_s8(*codes, bias);
-                        }
-                        self.codes[b * (F::K / 4) + 8 * c + 2 * pair + i].write(quad);
+                // (No loop: pairs are numbers that the compiler knows.)
+                let pairs: [[[int8x16_t; 4]; 2]; 4] = [
+                    Source::<F>::pair(from, b, c, 0, 0),
+                    Source::<F>::pair(from, b, c, 1, 0),
+                    Source::<F>::pair(from, b, c, 2, 0),
+                    Source::<F>::pair(from, b, c, 3, 0),
+                ];
+                for (i, quad) in pairs.as_flattened().iter().enumerate() {
+                    let mut quad = *quad;
+                    for codes in &mut quad {
+                        *codes = vsubq_s8(*codes, bias);
                     }
+                    self.codes[b * (F::K / 4) + 8 * c + i].write(quad);
                 }
             }
             self.d[b].write(Source::<F>::d(from, b));
@@ -196,8 +200,7 @@ pub(super) struct Unpacked<'a>(pub(super) &'a Panel);
 
 impl<F: Format> Source<F> for Unpacked<'_> {
     const BIASED: bool = false;
-    #[inline]
-    #[target_feature(enable = "neon")]
+    #[inline(always)]
     unsafe fn pair<const R: usize>(
         self,
         block: usize,
@@ -205,17 +208,17 @@ impl<F: Format> Source<F> for Unpacked<'_> {
         pair: usize,
         v: usize,
     ) -> [[int8x16_t; R]; 2] {
-        let mut pairs = [[vdupq_n_s8(0); R]; 2];
-        // SAFETY: the caller's promise: inside the array, and written by `fill`.
+        // SAFETY: NEON is on every such CPU; the caller's promise: inside the array, and written by `fill`.
         unsafe {
+            let mut pairs = [[vdupq_n_s8(0); R]; 2];
             let lines = self.0.codes.as_ptr().cast::<[int8x16_t; 4]>();
             let lines = lines.add(block * (F::K / 4) + 8 * chunk + 2 * pair);
             for r in 0..R {
                 pairs[0][r] = *lines.cast::<int8x16_t>().add(v + r);
                 pairs[1][r] = *lines.cast::<int8x16_t>().add(4 + v + r);
             }
+            pairs
         }
-        pairs
     }
     #[inline]
     #[target_feature(enable = "neon")]

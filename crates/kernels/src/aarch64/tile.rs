@@ -64,10 +64,15 @@ impl TileActs {
 /// Integer sums of `R` vectors of rows for `T` tokens.
 type Ints<const T: usize, const R: usize> = [[int32x4_t; R]; T];
 
+// The functions below that are always inlined have no features of their own (that is not allowed together), so NEON's
+// operations, which every such CPU has, are unsafe in them.
+
 /// Adds products with element `LANE` of `a`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-fn dot<const LANE: usize, const R: usize>(
+///
+/// # Safety
+/// The CPU has dot products.
+#[inline(always)]
+unsafe fn dot<const LANE: usize, const R: usize>(
     sums: &mut [int32x4_t; R],
     w: &[int8x16_t; R],
     a: int8x16_t,
@@ -88,43 +93,53 @@ fn dot<const LANE: usize, const R: usize>(
 }
 
 /// The same for element `i` of some registers, a number that the compiler knows.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-fn dot_element<const T: usize, const R: usize>(
+///
+/// # Safety
+/// As [`dot`].
+#[inline(always)]
+unsafe fn dot_element<const T: usize, const R: usize>(
     sums: &mut [int32x4_t; R],
     w: &[int8x16_t; R],
     a: &[int8x16_t; T],
     i: usize,
 ) {
-    match i % 4 {
-        0 => dot::<0, R>(sums, w, a[i / 4]),
-        1 => dot::<1, R>(sums, w, a[i / 4]),
-        2 => dot::<2, R>(sums, w, a[i / 4]),
-        _ => dot::<3, R>(sums, w, a[i / 4]),
+    // SAFETY: the caller's promise.
+    unsafe {
+        match i % 4 {
+            0 => dot::<0, R>(sums, w, a[i / 4]),
+            1 => dot::<1, R>(sums, w, a[i / 4]),
+            2 => dot::<2, R>(sums, w, a[i / 4]),
+            _ => dot::<3, R>(sums, w, a[i / 4]),
+        }
     }
 }
 
 /// Products of one quad, `quad` of four, with all tokens. Written out: the compiler need not unroll a loop to know
 /// the elements.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-fn dot_quad<const T: usize, const R: usize>(
+///
+/// # Safety
+/// As [`dot`].
+#[inline(always)]
+unsafe fn dot_quad<const T: usize, const R: usize>(
     sums: &mut Ints<T, R>,
     w: &[int8x16_t; R],
     a: &[int8x16_t; T],
     quad: usize,
 ) {
-    if let Some(sums) = sums.get_mut(0) {
-        dot_element(sums, w, a, quad * T);
-    }
-    if let Some(sums) = sums.get_mut(1) {
-        dot_element(sums, w, a, quad * T + 1);
-    }
-    if let Some(sums) = sums.get_mut(2) {
-        dot_element(sums, w, a, quad * T + 2);
-    }
-    if let Some(sums) = sums.get_mut(3) {
-        dot_element(sums, w, a, quad * T + 3);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(sums) = sums.get_mut(0) {
+            dot_element(sums, w, a, quad * T);
+        }
+        if let Some(sums) = sums.get_mut(1) {
+            dot_element(sums, w, a, quad * T + 1);
+        }
+        if let Some(sums) = sums.get_mut(2) {
+            dot_element(sums, w, a, quad * T + 2);
+        }
+        if let Some(sums) = sums.get_mut(3) {
+            dot_element(sums, w, a, quad * T + 3);
+        }
     }
 }
 
@@ -132,8 +147,7 @@ fn dot_quad<const T: usize, const R: usize>(
 ///
 /// # Safety
 /// As [`blocks`].
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[inline(always)]
 unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize>(
     w: S,
     (b, chunk, half): (usize, usize, usize),
@@ -141,9 +155,9 @@ unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize>(
     codes: *const i8,
     sums: &mut Ints<T, R>,
 ) {
-    let mut a = [vdupq_n_s8(0); T];
     // SAFETY: 4 quads of `T` tokens from quad `8 chunk + 4 half` on; the caller's promise for the weights.
     unsafe {
+        let mut a = [vdupq_n_s8(0); T];
         let codes = codes.add((8 * chunk + 4 * half) * T * 4);
         for (i, a) in a.iter_mut().enumerate() {
             *a = vld1q_s8(codes.add(16 * i));
@@ -208,12 +222,14 @@ unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
     unsafe {
         for chunk in 0..F::CHUNKS {
             if F::GROUP < CHUNK {
-                for half in 0..2 {
-                    let j = 2 * chunk + half;
-                    let mut sums = start::<F, S, T, R>(a, j);
-                    half_chunk(w, (b, chunk, half), v, a.codes, &mut sums);
-                    add_scaled(&mut total, &sums, w.scales(b, j), v);
-                }
+                // (No loop: halves are numbers that the compiler knows.)
+                let j = 2 * chunk;
+                let mut sums = start::<F, S, T, R>(a, j);
+                half_chunk(w, (b, chunk, 0), v, a.codes, &mut sums);
+                add_scaled(&mut total, &sums, w.scales(b, j), v);
+                let mut sums = start::<F, S, T, R>(a, j + 1);
+                half_chunk(w, (b, chunk, 1), v, a.codes, &mut sums);
+                add_scaled(&mut total, &sums, w.scales(b, j + 1), v);
             } else {
                 let mut sums = start::<F, S, T, R>(a, chunk);
                 half_chunk(w, (b, chunk, 0), v, a.codes, &mut sums);

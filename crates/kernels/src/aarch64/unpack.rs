@@ -48,43 +48,49 @@ pub(super) unsafe fn halves(from: *const u8) -> [float32x4_t; 4] {
 }
 
 /// Every byte shifted right by `n < 8`, a number that the compiler knows.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 fn right(x: uint8x16_t, n: usize) -> uint8x16_t {
-    match n {
-        1 => vshrq_n_u8::<1>(x),
-        2 => vshrq_n_u8::<2>(x),
-        3 => vshrq_n_u8::<3>(x),
-        4 => vshrq_n_u8::<4>(x),
-        5 => vshrq_n_u8::<5>(x),
-        6 => vshrq_n_u8::<6>(x),
-        7 => vshrq_n_u8::<7>(x),
-        _ => x,
+    // SAFETY: NEON is on every such CPU.
+    unsafe {
+        match n {
+            1 => vshrq_n_u8::<1>(x),
+            2 => vshrq_n_u8::<2>(x),
+            3 => vshrq_n_u8::<3>(x),
+            4 => vshrq_n_u8::<4>(x),
+            5 => vshrq_n_u8::<5>(x),
+            6 => vshrq_n_u8::<6>(x),
+            7 => vshrq_n_u8::<7>(x),
+            _ => x,
+        }
     }
 }
 
 /// Every byte shifted left by `n <= 4`, a number that the compiler knows.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 fn left(x: uint8x16_t, n: usize) -> uint8x16_t {
-    match n {
-        1 => vshlq_n_u8::<1>(x),
-        2 => vshlq_n_u8::<2>(x),
-        3 => vshlq_n_u8::<3>(x),
-        4 => vshlq_n_u8::<4>(x),
-        _ => x,
+    // SAFETY: NEON is on every such CPU.
+    unsafe {
+        match n {
+            1 => vshlq_n_u8::<1>(x),
+            2 => vshlq_n_u8::<2>(x),
+            3 => vshlq_n_u8::<3>(x),
+            4 => vshlq_n_u8::<4>(x),
+            _ => x,
+        }
     }
 }
 
 /// `n` bits of every byte from bit `from` on, moved to bit `to`.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 fn field(x: uint8x16_t, n: usize, from: usize, to: usize) -> uint8x16_t {
-    let moved = if from >= to { right(x, from - to) } else { left(x, to - from) };
-    if to == 0 && from + n == 8 {
-        return moved;
+    // SAFETY: NEON is on every such CPU.
+    unsafe {
+        let moved = if from >= to { right(x, from - to) } else { left(x, to - from) };
+        if to == 0 && from + n == 8 {
+            return moved;
+        }
+        vandq_u8(moved, vdupq_n_u8(u8::MAX >> (8 - n) << to))
     }
-    vandq_u8(moved, vdupq_n_u8(u8::MAX >> (8 - n) << to))
 }
 
 /// Four rows of quads `2 pair` and `2 pair + 1` of a chunk, codes as stored.
@@ -92,38 +98,40 @@ fn field(x: uint8x16_t, n: usize, from: usize, to: usize) -> uint8x16_t {
 /// # Safety
 /// `chunk` points to these rows' bytes of a chunk of `F`: the chunk, or 16, 32 or 48 bytes into it; readable up to the
 /// chunk's end. `pair < 4`.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 pub(super) unsafe fn pair<F: Format>(chunk: *const u8, pair: usize) -> [int8x16_t; 2] {
-    // SAFETY: line `i` of a chunk, of which these rows take 16 bytes.
-    let line = |i: usize| unsafe { vld1q_u8(chunk.add(64 * i)) };
-    let [a, b] = match F::BITS {
-        2 | 3 => {
-            let x = line(pair / 2);
-            [field(x, 2, pair % 2 * 4, 0), field(x, 2, pair % 2 * 4 + 2, 0)]
-        }
-        4..=6 => {
-            let x = line(pair);
-            [field(x, 4, 0, 0), field(x, 4, 4, 0)]
-        }
-        _ => [line(2 * pair), line(2 * pair + 1)],
-    };
-    let [a, b] = match F::BITS {
-        3 => {
-            let x = line(2);
-            [vorrq_u8(a, field(x, 1, 2 * pair, 2)), vorrq_u8(b, field(x, 1, 2 * pair + 1, 2))]
-        }
-        5 => {
-            let x = line(4);
-            [vorrq_u8(a, field(x, 1, 2 * pair, 4)), vorrq_u8(b, field(x, 1, 2 * pair + 1, 4))]
-        }
-        6 => {
-            let (x, from) = (line(4 + pair / 2), pair % 2 * 4);
-            [vorrq_u8(a, field(x, 2, from, 4)), vorrq_u8(b, field(x, 2, from + 2, 4))]
-        }
-        _ => [a, b],
-    };
-    [vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)]
+    // SAFETY: NEON is on every such CPU; the caller's promise.
+    unsafe {
+        // Line `i` of a chunk, of which these rows take 16 bytes.
+        let line = |i: usize| vld1q_u8(chunk.add(64 * i));
+        let [a, b] = match F::BITS {
+            2 | 3 => {
+                let x = line(pair / 2);
+                [field(x, 2, pair % 2 * 4, 0), field(x, 2, pair % 2 * 4 + 2, 0)]
+            }
+            4..=6 => {
+                let x = line(pair);
+                [field(x, 4, 0, 0), field(x, 4, 4, 0)]
+            }
+            _ => [line(2 * pair), line(2 * pair + 1)],
+        };
+        let [a, b] = match F::BITS {
+            3 => {
+                let x = line(2);
+                [vorrq_u8(a, field(x, 1, 2 * pair, 2)), vorrq_u8(b, field(x, 1, 2 * pair + 1, 2))]
+            }
+            5 => {
+                let x = line(4);
+                [vorrq_u8(a, field(x, 1, 2 * pair, 4)), vorrq_u8(b, field(x, 1, 2 * pair + 1, 4))]
+            }
+            6 => {
+                let (x, from) = (line(4 + pair / 2), pair % 2 * 4);
+                [vorrq_u8(a, field(x, 2, from, 4)), vorrq_u8(b, field(x, 2, from + 2, 4))]
+            }
+            _ => [a, b],
+        };
+        [vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)]
+    }
 }
 
 /// Four times four of 16 signed bytes as whole numbers.
