@@ -77,8 +77,8 @@ unsafe fn one_tile<F: Format, S: Source<F>>(w: S, n_blocks: usize, a: TileActs, 
     // SAFETY: the caller's promise.
     unsafe {
         match t {
-            1 => tile::blocks::<F, S, 1, 4>(w, n_blocks, a, acc, 0),
-            2 => tile::blocks::<F, S, 2, 4>(w, n_blocks, a, acc, 0),
+            1 => tile::blocks::<F, S, 1, 4, 0>(w, n_blocks, a, acc),
+            2 => tile::blocks::<F, S, 2, 4, 0>(w, n_blocks, a, acc),
             3 => rows::<F, S, 3>(w, n_blocks, a, acc),
             _ => rows::<F, S, TILE>(w, n_blocks, a, acc),
         }
@@ -100,10 +100,10 @@ unsafe fn rows<F: Format, S: Source<F>, const T: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if F::HEADER.has_scales() {
-            tile::blocks::<F, S, T, 2>(w, n_blocks, a, acc, 0);
-            tile::blocks::<F, S, T, 2>(w, n_blocks, a, acc, 2);
+            tile::blocks::<F, S, T, 2, 0>(w, n_blocks, a, acc);
+            tile::blocks::<F, S, T, 2, 2>(w, n_blocks, a, acc);
         } else {
-            tile::blocks::<F, S, T, 4>(w, n_blocks, a, acc, 0);
+            tile::blocks::<F, S, T, 4, 0>(w, n_blocks, a, acc);
         }
     }
 }

@@ -148,10 +148,9 @@ unsafe fn dot_quad<const T: usize, const R: usize>(
 /// # Safety
 /// As [`blocks`].
 #[inline(always)]
-unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize>(
+unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize, const V: usize>(
     w: S,
     (b, chunk, half): (usize, usize, usize),
-    v: usize,
     codes: *const i8,
     sums: &mut Ints<T, R>,
 ) {
@@ -162,39 +161,44 @@ unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize>(
         for (i, a) in a.iter_mut().enumerate() {
             *a = vld1q_s8(codes.add(16 * i));
         }
-        let quads = w.pair::<R>(b, chunk, 2 * half, v);
+        let quads = w.pair::<R>(b, chunk, 2 * half, V);
         dot_quad(sums, &quads[0], &a, 0);
         dot_quad(sums, &quads[1], &a, 1);
-        let quads = w.pair::<R>(b, chunk, 2 * half + 1, v);
+        let quads = w.pair::<R>(b, chunk, 2 * half + 1, V);
         dot_quad(sums, &quads[0], &a, 2);
         dot_quad(sums, &quads[1], &a, 3);
     }
 }
 
-/// Continues the sums of `T` tokens (at most 4) by `n_blocks` blocks, for `R` vectors of rows from vector `v` on.
+/// Continues the sums of `T` tokens (at most 4) by `n_blocks` blocks, for `R` vectors of rows from vector `V` on.
 ///
 /// # Safety
-/// `w` has that many blocks; `a` is a tile of `T` tokens with as many; `acc` points to 16 sums of each token. `v + R <= 4`.
+/// `w` has that many blocks; `a` is a tile of `T` tokens with as many; `acc` points to 16 sums of each token. `V + R <= 4`.
 #[target_feature(enable = "neon,dotprod")]
-pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const R: usize>(
+pub(super) unsafe fn blocks<
+    F: Format,
+    S: Source<F>,
+    const T: usize,
+    const R: usize,
+    const V: usize,
+>(
     w: S,
     n_blocks: usize,
     mut a: TileActs,
     acc: *mut f32,
-    v: usize,
 ) {
     let mut sums = [[vdupq_n_f32(0.0); R]; T];
     // SAFETY: the caller's promise.
     unsafe {
-        let acc = acc.add(4 * v);
+        let acc = acc.add(4 * V);
         for (t, sums) in sums.iter_mut().enumerate() {
             for (r, sum) in sums.iter_mut().enumerate() {
                 *sum = vld1q_f32(acc.add(ROWS * t + 4 * r));
             }
         }
         for b in 0..n_blocks {
-            let total = block::<F, S, T, R>(w, b, a, v);
-            step::<F, S, T, R>(&total, w, (b, v), a, &mut sums);
+            let total = block::<F, S, T, R, V>(w, b, a);
+            step::<F, S, T, R, V>(&total, w, b, a, &mut sums);
             a = a.next::<F>(T);
         }
         for (t, sums) in sums.iter().enumerate() {
@@ -211,11 +215,10 @@ pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const R: us
 /// As [`blocks`].
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
+unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize, const V: usize>(
     w: S,
     b: usize,
     a: TileActs,
-    v: usize,
 ) -> Ints<T, R> {
     let mut total = [[vdupq_n_s32(0); R]; T];
     // SAFETY: the caller's promise.
@@ -225,19 +228,19 @@ unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
                 // (No loop: halves are numbers that the compiler knows.)
                 let j = 2 * chunk;
                 let mut sums = start::<F, S, T, R>(a, j);
-                half_chunk(w, (b, chunk, 0), v, a.codes, &mut sums);
-                add_scaled(&mut total, &sums, w.scales(b, j), v);
+                half_chunk::<F, S, T, R, V>(w, (b, chunk, 0), a.codes, &mut sums);
+                add_scaled::<T, R, V>(&mut total, &sums, w.scales(b, j));
                 let mut sums = start::<F, S, T, R>(a, j + 1);
-                half_chunk(w, (b, chunk, 1), v, a.codes, &mut sums);
-                add_scaled(&mut total, &sums, w.scales(b, j + 1), v);
+                half_chunk::<F, S, T, R, V>(w, (b, chunk, 1), a.codes, &mut sums);
+                add_scaled::<T, R, V>(&mut total, &sums, w.scales(b, j + 1));
             } else {
                 let mut sums = start::<F, S, T, R>(a, chunk);
-                half_chunk(w, (b, chunk, 0), v, a.codes, &mut sums);
-                half_chunk(w, (b, chunk, 1), v, a.codes, &mut sums);
+                half_chunk::<F, S, T, R, V>(w, (b, chunk, 0), a.codes, &mut sums);
+                half_chunk::<F, S, T, R, V>(w, (b, chunk, 1), a.codes, &mut sums);
                 if !F::HEADER.has_scales() {
                     return sums;
                 }
-                add_scaled(&mut total, &sums, w.scales(b, chunk), v);
+                add_scaled::<T, R, V>(&mut total, &sums, w.scales(b, chunk));
             }
         }
     }
@@ -247,15 +250,14 @@ unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
 /// Adds a sub-block's sums times its scales.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_scaled<const T: usize, const R: usize>(
+fn add_scaled<const T: usize, const R: usize, const V: usize>(
     total: &mut Ints<T, R>,
     sums: &Ints<T, R>,
     scales: [int32x4_t; 4],
-    v: usize,
 ) {
     for (total, sums) in total.iter_mut().zip(sums) {
         for r in 0..R {
-            total[r] = vmlaq_s32(total[r], sums[r], scales[v + r]);
+            total[r] = vmlaq_s32(total[r], sums[r], scales[V + r]);
         }
     }
 }
@@ -287,10 +289,10 @@ unsafe fn start<F: Format, S: Source<F>, const T: usize, const R: usize>(
 /// As [`blocks`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn step<F: Format, S: Source<F>, const T: usize, const R: usize>(
+unsafe fn step<F: Format, S: Source<F>, const T: usize, const R: usize, const V: usize>(
     total: &Ints<T, R>,
     w: S,
-    (b, v): (usize, usize),
+    b: usize,
     a: TileActs,
     sums: &mut [[float32x4_t; R]; T],
 ) {
@@ -300,7 +302,7 @@ unsafe fn step<F: Format, S: Source<F>, const T: usize, const R: usize>(
         // SAFETY: token `t` of the tile.
         let d = unsafe { *a.d.add(t) };
         for (r, sum) in sums.iter_mut().enumerate() {
-            let isum = vmulq_f32(vcvtq_f32_s32(total[t][r]), d_w[v + r]);
+            let isum = vmulq_f32(vcvtq_f32_s32(total[t][r]), d_w[V + r]);
             *sum = vfmaq_n_f32(*sum, isum, d);
         }
     }
@@ -311,18 +313,18 @@ unsafe fn step<F: Format, S: Source<F>, const T: usize, const R: usize>(
             // SAFETY: token `t`; `s` is there for blocks of 32.
             let s = unsafe { *a.s.add(t) };
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = vfmaq_n_f32(*sum, m[v + r], s);
+                *sum = vfmaq_n_f32(*sum, m[V + r], s);
             }
         }
     }
     if F::HEADER.has_mins() {
         // SAFETY: the caller's promise; the format has them.
-        let (mins, m) = unsafe { (mins::<F, S, T, R>(w, b, v, a.sums), w.m(b)) };
+        let (mins, m) = unsafe { (mins::<F, S, T, R, V>(w, b, a.sums), w.m(b)) };
         for (t, sums) in sums.iter_mut().enumerate() {
             // SAFETY: token `t` of the tile.
             let d = unsafe { *a.d.add(t) };
             for (r, sum) in sums.iter_mut().enumerate() {
-                let imin = vmulq_f32(vcvtq_f32_s32(mins[t][r]), m[v + r]);
+                let imin = vmulq_f32(vcvtq_f32_s32(mins[t][r]), m[V + r]);
                 *sum = vfmsq_n_f32(*sum, imin, d);
             }
         }
@@ -335,10 +337,9 @@ unsafe fn step<F: Format, S: Source<F>, const T: usize, const R: usize>(
 /// As [`blocks`]; the format has minimums; `sums` are those of the block.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn mins<F: Format, S: Source<F>, const T: usize, const R: usize>(
+unsafe fn mins<F: Format, S: Source<F>, const T: usize, const R: usize, const V: usize>(
     w: S,
     b: usize,
-    v: usize,
     sums: *const Pair,
 ) -> Ints<T, R> {
     let mut total = [[vdupq_n_s32(0); R]; T];
@@ -351,8 +352,8 @@ unsafe fn mins<F: Format, S: Source<F>, const T: usize, const R: usize>(
             let pair = unsafe { vld1_dup_s32(sums.add(j * T + t).cast()) };
             let pair = vreinterpret_s16_s32(pair);
             for (r, total) in total.iter_mut().enumerate() {
-                *total = vmlal_lane_s16::<0>(*total, first[v + r], pair);
-                *total = vmlal_lane_s16::<1>(*total, second[v + r], pair);
+                *total = vmlal_lane_s16::<0>(*total, first[V + r], pair);
+                *total = vmlal_lane_s16::<1>(*total, second[V + r], pair);
             }
         }
     }
