@@ -8,6 +8,7 @@
 pub(crate) mod attention;
 pub(crate) mod float;
 pub(crate) mod linear;
+pub(crate) mod peak;
 pub(crate) mod quantize;
 mod source;
 mod tile;
