@@ -37,7 +37,7 @@ pub(crate) struct Loop {
     pub(crate) macs: u64,
     /// Runs a number of turns, at least one.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    pub(crate) run: unsafe fn(u64),
+    pub(crate) run: isa::Run,
 }
 
 /// Measures the multiply peak of `team`. `None` if this CPU has no instruction for it that is known here.

@@ -4,6 +4,9 @@
 use crate::peak::{Loop, Unit, plain_sum};
 use std::arch::{asm, is_aarch64_feature_detected};
 
+/// A loop, for a CPU that has its instructions.
+pub(crate) type Run = unsafe fn(u64);
+
 /// The fastest loop that this CPU has for `unit`.
 pub(crate) fn find(unit: Unit) -> Option<Loop> {
     match unit {

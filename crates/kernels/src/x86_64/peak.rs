@@ -3,6 +3,9 @@
 use crate::peak::{Loop, Unit, plain_sum};
 use std::arch::asm;
 
+/// A loop, for a CPU that has its instructions.
+pub(crate) type Run = unsafe fn(u64);
+
 /// The fastest loop that this CPU has for `unit`.
 pub(crate) fn find(unit: Unit) -> Option<Loop> {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
