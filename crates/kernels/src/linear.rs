@@ -52,7 +52,9 @@ pub(crate) type Sums = [f32; ROWS];
 type QuantKernel = fn(Isa, groups: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
 /// The same, but the sums go straight to where the output is: a store now and then hides behind the arithmetic, where many
 /// at once would wait for the cache. `false` if the instruction set has no such kernel.
-type RowsKernel = fn(Isa, groups: &[u8], &Codes, tokens: Range<usize>, Target<'_>) -> bool;
+type QuantRows = fn(Isa, groups: &[u8], &Codes, tokens: Range<usize>, Target<'_>) -> bool;
+/// As [`QuantRows`] for floating-point weights.
+type FloatRows = fn(Isa, groups: &[u8], &Floats, tokens: Range<usize>, Target<'_>) -> bool;
 /// As [`QuantKernel`] for floating-point weights.
 type FloatKernel = fn(Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
 
@@ -89,6 +91,26 @@ fn quant_rows<F: Format>(
     }
 }
 
+fn float_rows<W: Float>(
+    isa: Isa,
+    groups: &[u8],
+    acts: &Floats,
+    tokens: Range<usize>,
+    target: Target<'_>,
+) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) if crate::x86_64::avx512::float::knows::<W>(token) => {
+            crate::x86_64::avx512::float::float::<W>(token, groups, acts, tokens, target);
+            true
+        }
+        _ => {
+            let _ = (groups, acts, tokens, target);
+            false
+        }
+    }
+}
+
 fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
     match isa {
         Isa::Scalar => scalar::linear::float::<W>(group, acts, tokens, sums),
@@ -96,15 +118,26 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
         Isa::Avx2(token) => crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
-            crate::x86_64::avx512::float::float::<W>(token, group, acts, tokens, sums);
+            if crate::x86_64::avx512::float::knows::<W>(token) {
+                let target = Target::of(sums, tokens.len());
+                return crate::x86_64::avx512::float::float::<W>(
+                    token, group, acts, tokens, target,
+                );
+            }
+            let n_tokens = tokens.len();
+            let bytes = group.len() / (sums.len() / n_tokens.max(1)).max(1);
+            for (group, sums) in group.chunks(bytes.max(1)).zip(sums.chunks_mut(n_tokens.max(1))) {
+                let (token, tokens) = (token.avx2(), tokens.clone());
+                crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums);
+            }
         }
     }
 }
 
 /// A matrix with its kernel and its activations.
 enum Kernel<'a> {
-    Quant(QuantKernel, RowsKernel, &'a Codes),
-    Float(FloatKernel, &'a Floats),
+    Quant(QuantKernel, QuantRows, &'a Codes),
+    Float(FloatKernel, FloatRows, &'a Floats),
 }
 
 /// What a thread needs of a [`Linear`].
@@ -156,14 +189,14 @@ impl<'a> Kernel<'a> {
         let form = w.act_form();
         with_format!(w.ty(),
             F => Kernel::Quant(quant::<F>, quant_rows::<F>, acts.codes(F::K)),
-            W => Kernel::Float(float::<W>, acts.floats(form)))
+            W => Kernel::Float(float::<W>, float_rows::<W>, acts.floats(form)))
         .unwrap_or_else(|| unreachable!("a matrix has a supported type"))
     }
 
     fn run(&self, isa: Isa, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
         match self {
             Kernel::Quant(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
-            Kernel::Float(kernel, acts) => kernel(isa, group, acts, tokens, sums),
+            Kernel::Float(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
         }
     }
 }
@@ -184,7 +217,6 @@ impl Product<'_> {
 
     /// The same where nothing is to be done with the sums but to store them. `false` if that is not so.
     fn write_rows(&self, rows: &Range<usize>, out: &mut BlockMut<'_>) -> bool {
-        let Kernel::Quant(_, kernel, acts) = self.kernel else { return false };
         let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
         if !plain || self.w.n_cols() == 0 {
             return false;
@@ -198,7 +230,12 @@ impl Product<'_> {
                 let end = rows.end.min(start + step);
                 let groups = self.w.groups(start / ROWS..end / ROWS);
                 let target = out.target(tokens.clone(), start - rows.start..end - rows.start);
-                if !kernel(self.isa, groups, acts, tokens.clone(), target) {
+                let (isa, tokens) = (self.isa, tokens.clone());
+                let done = match self.kernel {
+                    Kernel::Quant(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
+                    Kernel::Float(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
+                };
+                if !done {
                     return false;
                 }
             }
