@@ -15,6 +15,10 @@ use std::ops::Range;
 /// The most tokens of a tile.
 const TILE: usize = 6;
 
+/// For more tokens than this, weights are unpacked once for all of them. (Unpacking in registers costs little beside six
+/// tokens' products. With minimums in f32 there are too few registers for two groups of rows, so that it never pays.)
+const PANEL_FROM: usize = 20 * TILE;
+
 /// Multiplies some groups of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
     _: Avx512,
@@ -35,7 +39,7 @@ pub(crate) fn quant<F: Format>(
     let w = Packed { groups: groups.as_ptr(), group_bytes: n_blocks * F::BYTES };
     // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
     unsafe {
-        if n_groups == GROUPS && tokens.len() > TILE {
+        if n_groups == GROUPS && tokens.len() > PANEL_FROM && !F::HEADER.has_m() {
             panels::<F>(w, acts, tokens, target);
         } else {
             direct::<F>(w, acts, tokens, target);
@@ -43,8 +47,7 @@ pub(crate) fn quant<F: Format>(
     }
 }
 
-/// Few tokens: codes go from memory to registers once, so they are unpacked there. (A tile takes them as they are;
-/// a second tile finds them in the cache.)
+/// Codes are unpacked in registers, tile by tile.
 ///
 /// # Safety
 /// As the assertions of [`quant`].
