@@ -154,6 +154,7 @@ fn ci_has_every_check() {
         "aarch64-unknown-linux-gnu",
         "aarch64-apple-darwin",
         "x86_64-pc-windows-msvc",
+        "step crates/kernels/test-aarch64.sh",
         "--example generate",
         "step cargo run --release -- run \"The capital of France is\"",
     ] {
@@ -239,6 +240,7 @@ fn unsafe_is_in_four_places() {
         "crates/gguf-parse/src/file.rs",
         "crates/dequant/src/block.rs",
         "crates/kernels/src/x86_64/",
+        "crates/kernels/src/aarch64/",
         "crates/kernels/src/team",
     ];
     for path in sources().iter().filter(|path| !is_test(path)) {

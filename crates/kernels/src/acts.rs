@@ -254,6 +254,7 @@ impl Floats {
     }
 
     /// The same as pairs of BF16, from `pair` on.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no such instruction set"))]
     pub(crate) fn pair_tile(&self, pair: usize, first: usize) -> &[u32] {
         let (t, n) = (self.tile_len(first), self.n_cols / 2);
         &self.pairs[first * n..][pair * t..t * n]

@@ -18,6 +18,9 @@ pub enum Isa {
     /// AVX-512 with VNNI: x86-64 servers since 2019 (Intel Cascade Lake), AMD since Zen 4.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// NEON with dot products: AArch64 since 2018 (Arm Neoverse N1, Cortex-A76, Apple M1).
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// Proof that the CPU has AVX2, FMA and F16C.
@@ -74,6 +77,22 @@ impl Avx512 {
     }
 }
 
+/// Proof that the CPU has NEON, which every AArch64 has, and its dot products.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neon(());
+
+#[cfg(target_arch = "aarch64")]
+impl Neon {
+    /// The proof, if this CPU has the instructions. (Packed weights are little-endian, and so are the kernels.)
+    fn detect() -> Option<Self> {
+        let all = cfg!(target_endian = "little")
+            && std::arch::is_aarch64_feature_detected!("neon")
+            && std::arch::is_aarch64_feature_detected!("dotprod");
+        all.then_some(Self(()))
+    }
+}
+
 impl Isa {
     /// The best instruction set of this CPU.
     #[must_use]
@@ -88,6 +107,8 @@ impl Isa {
             Avx512::detect().map(Self::Avx512),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Neon::detect().map(Self::Neon),
             Some(Self::Scalar),
         ];
         best_first.into_iter().rev().flatten()
@@ -110,6 +131,7 @@ impl Isa {
 
     /// Groups of 16 rows that its matrix kernels take together with `n_tokens` tokens: chains of additions that do not
     /// wait for each other.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one group for any"))]
     pub(crate) fn groups(self, n_tokens: usize) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -125,6 +147,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => true,
             _ => false,
         }
     }
@@ -138,7 +162,7 @@ impl Isa {
         }
     }
 
-    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avx512"`.
+    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avx512"`, `"neon"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -147,6 +171,8 @@ impl Isa {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
         }
     }
 }
@@ -171,5 +197,13 @@ mod tests {
             assert_eq!(all.iter().filter(|other| other.name() == isa.name()).count(), 1);
         }
         assert_eq!(Isa::from_name("no such instruction set"), None);
+    }
+
+    /// Tests on every instruction set mean little where none is found.
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn neon_is_found() {
+        let present = std::arch::is_aarch64_feature_detected!("dotprod");
+        assert_eq!(Isa::from_name("neon").is_some(), present);
     }
 }

@@ -29,6 +29,8 @@ mod team;
 #[cfg(test)]
 mod testing;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -36,6 +38,8 @@ pub use acts::{ActForm, ActForms, Acts};
 pub use attention::{Attention, attention};
 pub use error::KernelError;
 pub use isa::Isa;
+#[cfg(target_arch = "aarch64")]
+pub use isa::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
 pub use kv_cache::{KvCache, KvShape};

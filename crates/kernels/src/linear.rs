@@ -108,6 +108,8 @@ fn float_rows<W: Float>(
             let _ = (groups, acts, tokens, target);
             false
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => crate::aarch64::linear::quant::<F>(token, group, acts, tokens, sums),
     }
 }
 
@@ -131,6 +133,8 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
                 crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => crate::aarch64::float::float::<W>(token, group, acts, tokens, sums),
     }
 }
 

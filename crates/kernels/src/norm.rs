@@ -17,6 +17,9 @@ macro_rules! dispatch {
             Isa::Avx2(token) => crate::x86_64::elementwise::$name(token, $($arg),*),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(token) => crate::x86_64::avx512::elementwise::$name(token, $($arg),*),
+            // The compiler finds these vectors: they are on every such CPU.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => scalar::elementwise::$name($($arg),*),
         }
     };
 }

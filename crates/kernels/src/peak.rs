@@ -36,7 +36,7 @@ pub(crate) struct Loop {
     /// Of one turn.
     pub(crate) macs: u64,
     /// Runs a number of turns, at least one.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) run: unsafe fn(u64),
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn plain_sum(data: &[u8]) -> u64 {
     words.fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod isa {
     use super::{Loop, Unit, plain_sum};
 
@@ -107,6 +107,8 @@ mod isa {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+use crate::aarch64::peak as isa;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::peak as isa;
 use isa::{find, sum};

@@ -243,6 +243,8 @@ fn rotate(isa: Isa, kind: RopeKind, x: &mut [f32], cos: &[f32], sin: &[f32]) {
             let (a, b) = x.split_at_mut(cos.len());
             scalar::elementwise::rotate_halves(a, b, cos, sin);
         }
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon(_), _) => rotate(Isa::Scalar, kind, x, cos, sin),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512(token), _) => rotate(Isa::Avx2(token.avx2()), kind, x, cos, sin),
         #[cfg(target_arch = "x86_64")]

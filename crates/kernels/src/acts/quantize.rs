@@ -127,6 +127,8 @@ impl<'a> Part<'a> {
             Isa::Avx2(token) => crate::x86_64::quantize::fill(token, self, rows),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(token) => crate::x86_64::avx512::quantize::fill(token, self, rows),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(token) => crate::aarch64::quantize::fill(token, self, rows),
         }
     }
 }
@@ -169,7 +171,7 @@ pub(super) fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out:
                 Isa::Avx2(token) => crate::x86_64::quantize::round_to_f16(token, row, out),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512(token) => crate::x86_64::quantize::round_to_f16(token.avx2(), row, out),
-                Isa::Scalar => out.zip(row).for_each(|(to, x)| *to = math::round_to_f16(*x)),
+                _ => out.zip(row).for_each(|(to, x)| *to = math::round_to_f16(*x)),
             },
             ActForm::BF16 => {
                 // Pair by pair, the second column first: see `crate::linear`.

@@ -113,6 +113,10 @@ impl<'a> Tile<'a> {
                 use crate::x86_64::avx512::attention::scores;
                 scores(token, &self.q, keys, dk, at, &mut self.scores);
             }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(token) => {
+                crate::aarch64::attention::scores(token, &self.q, keys, dk, at, &mut self.scores);
+            }
         }
     }
 
@@ -128,6 +132,10 @@ impl<'a> Tile<'a> {
             Isa::Avx512(token) => {
                 use crate::x86_64::avx512::attention::values as weigh;
                 weigh(token, &self.scores, values, dv, seen, part);
+            }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(token) => {
+                crate::aarch64::attention::values(token, &self.scores, values, dv, seen, part);
             }
         }
     }
@@ -145,6 +153,8 @@ impl<'a> Tile<'a> {
                     Isa::Avx512(token) => {
                         crate::x86_64::avx512::elementwise::merge(token, part, state);
                     }
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon(_) => scalar::attention::merge(part, state),
                 }
             }
         }
@@ -196,6 +206,10 @@ fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'
                 layer.softcap,
                 &mut result,
             );
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => {
+            scalar::attention::soften(scores, seen, layer.scale, layer.softcap, &mut result);
         }
     }
     result

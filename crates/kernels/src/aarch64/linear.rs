@@ -1,0 +1,109 @@
+//! Matrix kernels for NEON with dot products. The operations and their order are those of [`crate::linear`].
+#![expect(
+    unsafe_code,
+    reason = "calls of functions compiled for dot products; the proof is an argument"
+)]
+
+use super::source::{COLUMNS, Packed, Panel, Source, Unpacked};
+use super::tile::{self, TileActs};
+use crate::Neon;
+use crate::acts::Codes;
+use crate::format::Format;
+use crate::linear::Sums;
+use std::ops::Range;
+
+/// The most tokens of a tile.
+pub(super) const TILE: usize = 4;
+
+/// Multiplies a group of rows with some tokens in blocks of codes.
+pub(crate) fn quant<F: Format>(
+    _: Neon,
+    group: &[u8],
+    acts: &Codes,
+    tokens: Range<usize>,
+    sums: &mut [Sums],
+) {
+    let n_blocks = acts.n_blocks();
+    assert_eq!(group.len(), n_blocks * F::BYTES, "a group of the activations' blocks");
+    assert_eq!(sums.len(), tokens.len(), "sums for every token");
+    assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
+    assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
+    assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
+    assert!(TileActs::complete::<F>(acts), "all that the format needs");
+    if tokens.is_empty() || n_blocks == 0 {
+        return;
+    }
+    let w = Packed(group.as_ptr());
+    // SAFETY: a `Neon` value proves that the CPU has dot products; the shapes are checked.
+    unsafe {
+        if tokens.len() > TILE {
+            panels::<F>(w, acts, tokens, sums);
+        } else {
+            // Codes go from memory to registers once, so they are unpacked there.
+            let a = TileActs::new::<F>(acts, 0, tokens.start);
+            one_tile::<F, Packed>(w, n_blocks, a, sums);
+        }
+    }
+}
+
+/// Many tokens: some columns are unpacked once and meet all tiles.
+///
+/// # Safety
+/// As the assertions of [`quant`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+    let mut panel = Panel::new();
+    for block in (0..acts.n_blocks()).step_by(COLUMNS / F::K) {
+        let n_blocks = (acts.n_blocks() - block).min(COLUMNS / F::K);
+        let from = Packed(w.0.wrapping_add(block * F::BYTES));
+        // SAFETY: blocks of the group.
+        unsafe { panel.fill::<F>(from, n_blocks) };
+        for (first, sums) in tokens.clone().step_by(TILE).zip(sums.chunks_mut(TILE)) {
+            let a = TileActs::new::<F>(acts, block, first);
+            // SAFETY: the tile has as many tokens as `sums`.
+            unsafe { one_tile::<F, Unpacked<'_>>(Unpacked(&panel), n_blocks, a, sums) };
+        }
+    }
+}
+
+/// Continues the sums of a tile.
+///
+/// # Safety
+/// `w` has that many blocks; `a` is a tile of as many tokens as `sums`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn one_tile<F: Format, S: Source<F>>(w: S, n_blocks: usize, a: TileActs, sums: &mut [Sums]) {
+    let (t, acc) = (sums.len(), sums.as_mut_ptr().cast());
+    // SAFETY: the caller's promise.
+    unsafe {
+        match t {
+            1 => tile::blocks::<F, S, 1, 4, 0>(w, n_blocks, a, acc),
+            2 => tile::blocks::<F, S, 2, 4, 0>(w, n_blocks, a, acc),
+            3 => rows::<F, S, 3>(w, n_blocks, a, acc),
+            _ => rows::<F, S, TILE>(w, n_blocks, a, acc),
+        }
+    }
+}
+
+/// 16 rows at once, or 8 and 8 where there are two sums for each, with and without integer scales: all stay in registers.
+///
+/// # Safety
+/// As [`tile::blocks`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn rows<F: Format, S: Source<F>, const T: usize>(
+    w: S,
+    n_blocks: usize,
+    a: TileActs,
+    acc: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if F::HEADER.has_scales() {
+            tile::blocks::<F, S, T, 2, 0>(w, n_blocks, a, acc);
+            tile::blocks::<F, S, T, 2, 2>(w, n_blocks, a, acc);
+        } else {
+            tile::blocks::<F, S, T, 4, 0>(w, n_blocks, a, acc);
+        }
+    }
+}
