@@ -5,6 +5,7 @@ use crate::limits::to_u64;
 use crate::{GgufError, Metadata, TensorInfo};
 use std::fs::{File, FileType, Metadata as FileMetadata, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// One file with its header.
@@ -51,7 +52,24 @@ impl Shard {
         // `check_data` has proven that it is there.
         data.unwrap_or_default()
     }
+
+    /// Releases the pages of `data` if it lies in this file; see [`Gguf::release`](crate::Gguf::release).
+    pub(crate) fn release(&self, data: &[u8]) {
+        let file = self.file();
+        let (start, first) = (file.as_ptr().addr(), data.as_ptr().addr());
+        let Some(offset) = first.checked_sub(start).filter(|offset| *offset < file.len()) else {
+            return;
+        };
+        // A page that is touched brings those around it along: the window that holds it. Cut inside of windows, the
+        // beginning of the next tensor would bring the end of this one back.
+        let begin = offset - offset % WINDOW;
+        let end = (offset + data.len()).next_multiple_of(WINDOW).min(file.len());
+        self.bytes.release(begin..end);
+    }
 }
+
+/// What Linux maps at once around a page of a file.
+const WINDOW: usize = 64 << 10;
 
 /// What is odd but harmless. Of the paddings that are not zero only the first is named.
 fn oddities(file: &[u8], header: &Header, data_start: usize) -> Vec<Oddity> {
@@ -126,6 +144,20 @@ impl Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Drops the pages of a range, which come back when they are read. Only Linux is asked.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "nothing is asked"))]
+    #[cfg_attr(target_os = "linux", expect(unsafe_code, reason = "see the SAFETY note"))]
+    fn release(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(map) = self {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the advice is dangerous where pages differ from what stands behind them. These cannot: the
+            // mapping is read-only, so none was ever written, and reading one again maps the same page of the file.
+            // A refusal leaves all as it was.
+            let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
         }
     }
 

@@ -67,6 +67,13 @@ impl Gguf {
         self.find_tensor(name).ok_or_else(|| GgufError::MissingTensor { name: name.to_string() })
     }
 
+    /// Tells the system that the pages of `data`, a tensor's bytes or a part of them, will not be read soon, so that
+    /// they no longer count as this process's memory. Reading them again is as right as before and only costs the
+    /// time to map them.
+    pub fn release(&self, data: &[u8]) {
+        self.shards.iter().for_each(|shard| shard.release(data));
+    }
+
     /// Format version, 2 or 3.
     #[must_use]
     pub fn version(&self) -> u32 {

@@ -49,9 +49,8 @@ fn multiply(team: &Team) {
     }
 }
 
-/// `data` is large enough for the last row.
-fn read(team: &Team, data: &[u64]) {
-    const KIB: usize = 1024 / size_of::<u64>();
+fn read(team: &Team) {
+    const KIB: usize = 1024;
     let n = team.n_threads();
     // The caches of a core are each thread's own.
     let sizes = [
@@ -61,9 +60,9 @@ fn read(team: &Team, data: &[u64]) {
         ("DRAM: 96 MiB in all", (96 << 10) * KIB),
         ("DRAM: 512 MiB in all", (512 << 10) * KIB),
     ];
-    for (name, len) in sizes {
-        let passes = ((4 << 20) / (len / KIB * 1024)).max(1) * if len < 1 << 20 { 8 } else { 1 };
-        let rate = peak::read(team, &data[..len.min(data.len())], passes);
+    for (name, n_bytes) in sizes {
+        let passes = ((4 << 20) / n_bytes).max(1) * if n_bytes < 8 << 20 { 8 } else { 1 };
+        let rate = peak::read(team, n_bytes, passes).unwrap();
         println!("read {name:22} {:10.1} GB/s", rate / 1e9);
     }
 }
@@ -94,13 +93,11 @@ fn exp() {
 }
 
 fn main() {
-    // Written, so that every page is memory of its own.
-    let data = vec![1; (512 << 20) / size_of::<u64>()];
     for n_threads in threads() {
         println!("{n_threads} threads");
         let team = Team::new(n_threads).unwrap();
         multiply(&team);
-        read(&team, &data);
+        read(&team);
         sync(&team);
     }
     println!("1 thread");

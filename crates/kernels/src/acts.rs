@@ -24,7 +24,7 @@ mod quantize;
 pub use forms::{ActForm, ActForms};
 
 use crate::{Isa, Team};
-pub(crate) use quantize::{Part, Rows};
+pub(crate) use quantize::{Part, Place, Rows};
 
 /// Two i16 that meet two columns of weights.
 pub(crate) type Pair = [i16; 2];

@@ -38,7 +38,7 @@
 mod codes;
 mod header;
 
-pub(crate) use codes::{chunk_bytes, pack_chunk, unpack_chunk};
+pub(crate) use codes::{chunk_bytes, pack_row, unpack_chunk};
 pub(crate) use header::{Header, HeaderKind};
 
 use dequant::{
@@ -53,11 +53,9 @@ pub(crate) const CHUNK: usize = 32;
 /// 16 rows of 4 columns.
 pub(crate) type Quad = [u8; 64];
 
-/// What is packed of one row's block.
+/// The scales of one row's block.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Parts {
-    /// Codes as stored: unsigned with the format's bias added, or the bits of signed bytes.
-    pub(crate) codes: [u8; 256],
+pub(crate) struct Scales {
     /// Scale, F16.
     pub(crate) d: [u8; 2],
     /// Minimum (or its scale), F16.
@@ -68,10 +66,9 @@ pub(crate) struct Parts {
     pub(crate) mins: [u8; 16],
 }
 
-impl Parts {
+impl Scales {
     /// Zero everywhere.
-    pub(crate) const ZERO: Self =
-        Self { codes: [0; 256], d: [0; 2], m: [0; 2], scales: [0; 16], mins: [0; 16] };
+    pub(crate) const ZERO: Self = Self { d: [0; 2], m: [0; 2], scales: [0; 16], mins: [0; 16] };
 }
 
 /// A type with integer codes.
@@ -94,8 +91,12 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// Bytes of 16 rows of a block.
     const BYTES: usize = Self::HEADER.n_bytes() + Self::CHUNKS * chunk_bytes(Self::BITS);
 
-    /// Takes a file's block apart.
-    fn parts(block: &Self::Block) -> Parts;
+    /// A block's codes, bytes in column order.
+    type Codes: AsRef<[u8]>;
+    /// The codes as stored: unsigned with the format's bias added, or the bits of signed bytes.
+    fn codes(block: &Self::Block) -> Self::Codes;
+    /// The scales.
+    fn scales(block: &Self::Block) -> Scales;
 }
 
 /// The floating-point types.
@@ -128,26 +129,26 @@ pub(crate) fn code<F: Format>(stored: u8) -> i32 {
     if F::BITS == 8 { i32::from(stored.cast_signed()) } else { i32::from(stored) - F::BIAS }
 }
 
-/// Widens codes to the length of [`Parts::codes`].
-fn widen<const N: usize>(codes: [u8; N]) -> [u8; 256] {
-    let mut wide = [0; 256];
-    wide[..N].copy_from_slice(&codes);
-    wide
-}
-
 /// Stored form of signed codes: `bias` added.
-fn biased<const N: usize>(codes: [i8; N], bias: i8) -> [u8; 256] {
-    widen(codes.map(|q| q.wrapping_add(bias).cast_unsigned()))
+#[inline]
+fn biased<const N: usize>(codes: [i8; N], bias: u8) -> [u8; N] {
+    // A loop, since `map` moves arrays of this length about.
+    let mut stored = [0; N];
+    for (to, code) in stored.iter_mut().zip(codes) {
+        *to = code.cast_unsigned().wrapping_add(bias);
+    }
+    stored
 }
 
-/// Sub-block scales widened to the length of [`Parts::scales`].
+/// Scales of fewer sub-blocks with zeros behind them.
+#[inline]
 fn sixteen<T: Copy + Default, const N: usize>(values: [T; N]) -> [T; 16] {
     std::array::from_fn(|j| values.get(j).copied().unwrap_or_default())
 }
 
 macro_rules! formats {
     ($($name:ident: $block:ident, $bits:literal bits - $bias:literal, by $group:literal, $header:ident,
-       |$b:ident| $parts:expr;)*) => {$(
+       |$b:ident| $codes:expr, $scales:expr;)*) => {$(
         #[derive(Debug, Clone, Copy)]
         pub(crate) struct $name;
         impl Format for $name {
@@ -156,37 +157,51 @@ macro_rules! formats {
             const BIAS: i32 = $bias;
             const GROUP: usize = $group;
             const HEADER: HeaderKind = HeaderKind::$header;
-            fn parts($b: &$block) -> Parts {
-                $parts
+            type Codes = [u8; <$block as dequant::Block>::N_ELEMS];
+            #[inline]
+            fn codes($b: &$block) -> Self::Codes {
+                $codes
+            }
+            #[inline]
+            fn scales($b: &$block) -> Scales {
+                $scales
             }
         }
     )*};
 }
 
 formats! {
-    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| Parts { codes: biased(b.codes(), 8), d: b.d, ..Parts::ZERO };
-    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| Parts { codes: widen(b.codes()), d: b.d, m: b.m, ..Parts::ZERO };
-    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| Parts { codes: biased(b.codes(), 16), d: b.d, ..Parts::ZERO };
-    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| Parts { codes: widen(b.codes()), d: b.d, m: b.m, ..Parts::ZERO };
-    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| Parts { codes: biased(b.qs, 0), d: b.d, ..Parts::ZERO };
-    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles, |b| {
-        let (scales, mins) = b.scales_mins();
-        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: scales.map(u8::cast_signed), mins }
-    };
-    Q3_K: BlockQ3_K, 3 bits - 4, by 16, Signed8, |b| {
-        Parts { codes: biased(b.codes(), 4), d: b.d, scales: b.scales(), ..Parts::ZERO }
-    };
-    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits, |b| {
-        let (scales, mins) = b.scales_mins();
-        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: sixteen(scales.map(u8::cast_signed)), mins: sixteen(mins) }
-    };
-    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits, |b| {
-        let (scales, mins) = b.scales_mins();
-        Parts { codes: b.codes(), d: b.d, m: b.dmin, scales: sixteen(scales.map(u8::cast_signed)), mins: sixteen(mins) }
-    };
-    Q6_K: BlockQ6_K, 6 bits - 32, by 16, Signed8, |b| {
-        Parts { codes: biased(b.codes(), 32), d: b.d, scales: b.scales, ..Parts::ZERO }
-    };
+    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| biased(b.codes(), 8), plain(b.d);
+    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| b.codes(), plain_min(b.d, b.m);
+    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| biased(b.codes(), 16), plain(b.d);
+    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| b.codes(), plain_min(b.d, b.m);
+    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| biased(b.qs, 0), plain(b.d);
+    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
+    Q3_K: BlockQ3_K, 3 bits - 4, by 16, Signed8,
+        |b| biased(b.codes(), 4), Scales { scales: b.scales(), ..plain(b.d) };
+    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
+    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
+    Q6_K: BlockQ6_K, 6 bits - 32, by 16, Signed8,
+        |b| biased(b.codes(), 32), Scales { scales: b.scales, ..plain(b.d) };
+}
+
+#[inline]
+fn plain(d: [u8; 2]) -> Scales {
+    Scales { d, ..Scales::ZERO }
+}
+
+#[inline]
+fn plain_min(d: [u8; 2], m: [u8; 2]) -> Scales {
+    Scales { d, m, ..Scales::ZERO }
+}
+
+#[inline]
+fn with_mins<const N: usize>(
+    d: [u8; 2],
+    m: [u8; 2],
+    (scales, mins): ([u8; N], [u8; N]),
+) -> Scales {
+    Scales { d, m, scales: sixteen(scales).map(u8::cast_signed), mins: sixteen(mins) }
 }
 
 macro_rules! floats {

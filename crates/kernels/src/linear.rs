@@ -19,15 +19,13 @@
 
 use crate::acts::{Codes, Floats};
 use crate::format::{Float, Format, ROWS, with_format};
-use crate::team::{BlockMut, Columns, Schedule};
+use crate::team::{BlockMut, Columns, Schedule, Target};
 use crate::{Acts, Isa, Matrix, Team, scalar};
 use std::ops::Range;
 
 /// Tokens that are multiplied with a group of rows before the next group is begun: their activations stay in the
 /// second-level cache, their sums in the first. Half a micro-batch of 512, rounded up to whole tiles.
 const SWEEP: usize = 260;
-/// How many tokens ahead a thread asks for the lines of the output that it will write: they are far apart.
-const AHEAD: usize = 12;
 /// The most groups of rows that a kernel takes together.
 const MAX_GROUPS: usize = 4;
 /// From this many tokens on, threads take groups of rows as they come.
@@ -52,7 +50,12 @@ pub(crate) type Sums = [f32; ROWS];
 /// Multiplies groups of 16 rows (at most [`Isa::groups`]) with some tokens (a range that begins at a tile) in blocks of
 /// codes, from sums of zero: one for each token and group, group by group.
 type QuantKernel = fn(Isa, groups: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
-/// The same for floating-point weights.
+/// The same, but the sums go straight to where the output is: a store now and then hides behind the arithmetic, where many
+/// at once would wait for the cache. `false` if the instruction set has no such kernel.
+type QuantRows = fn(Isa, groups: &[u8], &Codes, tokens: Range<usize>, Target<'_>) -> bool;
+/// As [`QuantRows`] for floating-point weights.
+type FloatRows = fn(Isa, groups: &[u8], &Floats, tokens: Range<usize>, Target<'_>) -> bool;
+/// As [`QuantKernel`] for floating-point weights.
 type FloatKernel = fn(Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
 
 fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
@@ -62,7 +65,48 @@ fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, 
         Isa::Avx2(token) => crate::x86_64::linear::quant::<F>(token, group, acts, tokens, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
-            crate::x86_64::avx512::linear::quant::<F>(token, group, acts, tokens, sums);
+            let target = Target::of(sums, tokens.len());
+            crate::x86_64::avx512::linear::quant::<F>(token, group, acts, tokens, target);
+        }
+    }
+}
+
+fn quant_rows<F: Format>(
+    isa: Isa,
+    groups: &[u8],
+    acts: &Codes,
+    tokens: Range<usize>,
+    target: Target<'_>,
+) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) => {
+            crate::x86_64::avx512::linear::quant::<F>(token, groups, acts, tokens, target);
+            true
+        }
+        _ => {
+            let _ = (groups, acts, tokens, target);
+            false
+        }
+    }
+}
+
+fn float_rows<W: Float>(
+    isa: Isa,
+    groups: &[u8],
+    acts: &Floats,
+    tokens: Range<usize>,
+    target: Target<'_>,
+) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) if crate::x86_64::avx512::float::knows::<W>(token) => {
+            crate::x86_64::avx512::float::float::<W>(token, groups, acts, tokens, target);
+            true
+        }
+        _ => {
+            let _ = (groups, acts, tokens, target);
+            false
         }
         #[cfg(target_arch = "aarch64")]
         Isa::Neon(token) => crate::aarch64::linear::quant::<F>(token, group, acts, tokens, sums),
@@ -76,7 +120,18 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
         Isa::Avx2(token) => crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
-            crate::x86_64::avx512::float::float::<W>(token, group, acts, tokens, sums);
+            if crate::x86_64::avx512::float::knows::<W>(token) {
+                let target = Target::of(sums, tokens.len());
+                return crate::x86_64::avx512::float::float::<W>(
+                    token, group, acts, tokens, target,
+                );
+            }
+            let n_tokens = tokens.len();
+            let bytes = group.len() / (sums.len() / n_tokens.max(1)).max(1);
+            for (group, sums) in group.chunks(bytes.max(1)).zip(sums.chunks_mut(n_tokens.max(1))) {
+                let (token, tokens) = (token.avx2(), tokens.clone());
+                crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums);
+            }
         }
         #[cfg(target_arch = "aarch64")]
         Isa::Neon(token) => crate::aarch64::float::float::<W>(token, group, acts, tokens, sums),
@@ -85,8 +140,8 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
 
 /// A matrix with its kernel and its activations.
 enum Kernel<'a> {
-    Quant(QuantKernel, &'a Codes),
-    Float(FloatKernel, &'a Floats),
+    Quant(QuantKernel, QuantRows, &'a Codes),
+    Float(FloatKernel, FloatRows, &'a Floats),
 }
 
 /// What a thread needs of a [`Linear`].
@@ -137,15 +192,15 @@ impl<'a> Kernel<'a> {
     fn of(w: &Matrix, acts: &'a Acts) -> Self {
         let form = w.act_form();
         with_format!(w.ty(),
-            F => Kernel::Quant(quant::<F>, acts.codes(F::K)),
-            W => Kernel::Float(float::<W>, acts.floats(form)))
+            F => Kernel::Quant(quant::<F>, quant_rows::<F>, acts.codes(F::K)),
+            W => Kernel::Float(float::<W>, float_rows::<W>, acts.floats(form)))
         .unwrap_or_else(|| unreachable!("a matrix has a supported type"))
     }
 
     fn run(&self, isa: Isa, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
         match self {
-            Kernel::Quant(kernel, acts) => kernel(isa, group, acts, tokens, sums),
-            Kernel::Float(kernel, acts) => kernel(isa, group, acts, tokens, sums),
+            Kernel::Quant(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
+            Kernel::Float(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
         }
     }
 }
@@ -153,12 +208,43 @@ impl<'a> Kernel<'a> {
 impl Product<'_> {
     /// Computes the output columns `rows`, which begin at a group.
     fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        if self.write_rows(&rows, out) {
+            return;
+        }
         // Few tokens: few sums to clear.
         if out.n_rows() <= DYNAMIC_FROM {
             self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(rows, out);
         } else {
             self.sweep::<SWEEP, 2>(rows, out);
         }
+    }
+
+    /// The same where nothing is to be done with the sums but to store them. `false` if that is not so.
+    fn write_rows(&self, rows: &Range<usize>, out: &mut BlockMut<'_>) -> bool {
+        let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
+        if !plain || self.w.n_cols() == 0 {
+            return false;
+        }
+        let n_tokens = out.n_rows();
+        let step = ROWS * self.isa.groups(n_tokens);
+        let n = SWEEP / self.isa.tile() * self.isa.tile();
+        for first in (0..n_tokens).step_by(n) {
+            let tokens = first..n_tokens.min(first + n);
+            for start in rows.clone().step_by(step) {
+                let end = rows.end.min(start + step);
+                let groups = self.w.groups(start / ROWS..end / ROWS);
+                let target = out.target(tokens.clone(), start - rows.start..end - rows.start);
+                let (isa, tokens) = (self.isa, tokens.clone());
+                let done = match self.kernel {
+                    Kernel::Quant(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
+                    Kernel::Float(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
+                };
+                if !done {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// The same, at most `N` tokens and `G` groups at a time.
@@ -183,11 +269,7 @@ impl Product<'_> {
                     let group = start..end.min(start + ROWS);
                     let columns = start - rows.start..group.end - rows.start;
                     let bias = self.bias.map(|bias| &bias[group]);
-                    (tokens.start..)
-                        .take(AHEAD)
-                        .for_each(|token| out.prefetch(token, columns.start));
                     for (token, sums) in tokens.clone().zip(sums) {
-                        out.prefetch(token + AHEAD, columns.start);
                         self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
                     }
                 }

@@ -1,6 +1,8 @@
 //! Weight matrices in the layout that the kernels read.
 
-use crate::format::{self, Float, Format, Header, Parts, ROWS, with_format};
+mod pack;
+
+use crate::format::{self, Float, Format, Header, ROWS, with_format};
 use crate::team::Piece;
 use crate::{ActForm, Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
@@ -29,27 +31,63 @@ impl Matrix {
         team: &Team,
         arena: &Arena,
     ) -> Result<Self, KernelError> {
+        // A look at the shape before the memory is taken.
+        let n_bytes = ty.row_bytes(n_cols).and_then(|n| n.checked_mul(n_rows));
+        if Self::is_supported(ty) && n_bytes != Some(bytes.len()) {
+            return Err(KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() });
+        }
+        let mut matrix = Self::zeroed(isa, ty, n_rows, n_cols, arena)?;
+        matrix.pack_rows(0, bytes, team)?;
+        Ok(matrix)
+    }
+
+    /// A matrix of zeros, to be filled with [`Self::pack_rows`]. Its memory is committed as it is filled.
+    /// # Errors
+    /// As [`Self::pack`].
+    pub fn zeroed(
+        isa: Isa,
+        ty: GgmlType,
+        n_rows: usize,
+        n_cols: usize,
+        arena: &Arena,
+    ) -> Result<Self, KernelError> {
         let _ = isa;
-        let shape_error = || KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() };
         if !Self::is_supported(ty) {
             return Err(KernelError::UnsupportedType { ty });
         }
-        let row_bytes = ty.row_bytes(n_cols).ok_or_else(shape_error)?;
-        if row_bytes.checked_mul(n_rows) != Some(bytes.len()) {
-            return Err(shape_error());
-        }
-        let n_bytes = Self::packed_bytes(ty, n_rows, n_cols).ok_or_else(shape_error)?;
-        let mut packed =
-            arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
-        if n_bytes > 0 {
-            let group_bytes = n_bytes / n_rows.div_ceil(ROWS);
-            team.for_chunks_mut(packed.as_mut_slice(), group_bytes, &|group, out| {
-                let rows = &bytes[group * ROWS * row_bytes..];
-                let rows = rows.chunks_exact(row_bytes).take(ROWS);
-                let _ = with_format!(ty, F => pack_group::<F>(rows, out), W => pack_floats::<W>(rows, out));
-            });
-        }
+        let n_bytes = Self::packed_bytes(ty, n_rows, n_cols)
+            .ok_or(KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: 0 })?;
+        let packed = arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
         Ok(Self { ty, n_rows, n_cols, packed })
+    }
+
+    /// Packs some rows from `first_row` on, a multiple of 16. All but the last of the matrix are packed by 16.
+    /// # Errors
+    /// Bytes that are no such rows.
+    pub fn pack_rows(
+        &mut self,
+        first_row: usize,
+        bytes: &[u8],
+        team: &Team,
+    ) -> Result<(), KernelError> {
+        let &mut Self { ty, n_rows, n_cols, .. } = self;
+        let row_bytes = ty.row_bytes(n_cols).unwrap_or_default();
+        let n = bytes.len().checked_div(row_bytes).unwrap_or_default();
+        let end = first_row.saturating_add(n);
+        let whole = n * row_bytes == bytes.len() && first_row.is_multiple_of(ROWS);
+        if !whole || end > n_rows || !(end.is_multiple_of(ROWS) || end == n_rows) {
+            return Err(KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() });
+        }
+        let group_bytes = self.group_bytes();
+        let groups = first_row / ROWS * group_bytes..end.div_ceil(ROWS) * group_bytes;
+        let packed = &mut self.packed.as_mut_slice()[groups];
+        team.for_chunks_mut(packed, group_bytes, &|group, out| {
+            let rows = &bytes[group * ROWS * row_bytes..];
+            let rows = &rows[..rows.len().min(ROWS * row_bytes)];
+            let _ = with_format!(ty, F => pack::codes::<F>(rows, row_bytes, out),
+                W => pack::floats::<W>(rows, row_bytes, out));
+        });
+        Ok(())
     }
 
     /// Whether [`Self::pack`] knows `ty`.
@@ -126,35 +164,6 @@ impl Matrix {
     /// Bytes of 16 rows.
     pub(crate) fn group_bytes(&self) -> usize {
         self.n_bytes() / self.n_rows.div_ceil(ROWS).max(1)
-    }
-}
-
-/// Packs up to 16 rows of a file into a zeroed group.
-fn pack_group<'a, F: Format>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) {
-    let rows: Vec<&[F::Block]> =
-        rows.map(|row| dequant::blocks::<F::Block>(row).unwrap_or_default()).collect();
-    for (b, out) in out.chunks_exact_mut(F::BYTES).enumerate() {
-        let parts: [Parts; ROWS] =
-            std::array::from_fn(|r| rows.get(r).map_or(Parts::ZERO, |row| F::parts(&row[b])));
-        let (header, chunks) = out.split_at_mut(F::HEADER.n_bytes());
-        Header::pack(F::HEADER, &parts, header);
-        for (c, chunk) in chunks.chunks_exact_mut(format::chunk_bytes(F::BITS)).enumerate() {
-            let quads = std::array::from_fn(|quad| {
-                let column = c * format::CHUNK + quad * 4;
-                std::array::from_fn(|i| parts[i / 4].codes[column + i % 4])
-            });
-            format::pack_chunk(F::BITS, &quads, chunk);
-        }
-    }
-}
-
-/// Transposes up to 16 rows of a file into a zeroed group.
-fn pack_floats<'a, W: Float>(rows: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) {
-    for (r, row) in rows.enumerate() {
-        let units = row.chunks(W::UNIT * W::BYTES).zip(out.chunks_exact_mut(W::UNIT_BYTES));
-        for (x, unit) in units {
-            unit[r * W::UNIT * W::BYTES..][..x.len()].copy_from_slice(x);
-        }
     }
 }
 

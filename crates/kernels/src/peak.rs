@@ -4,7 +4,7 @@
 //! them, and a sum over memory. Every rate is that of the fastest of several runs: other processes only ever slow
 //! a run down.
 
-use crate::Team;
+use crate::{Arena, Team};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -51,21 +51,23 @@ pub fn multiply(team: &Team, unit: Unit) -> Option<Peak> {
     Some(Peak { macs_per_second: macs as f64 / seconds, instruction: instructions.instruction })
 }
 
-/// Bytes per second at which the threads of `team` together read `data`, each its own part, `n_passes` times in a
-/// row.
-///
-/// A page that was never written is not memory yet: fill `data` with something other than zeros first.
+/// Bytes per second at which the threads of `team` together read `n_bytes` of memory, each its own part, `n_passes`
+/// times in a row. The memory is such as weights lie in. `None` if there is too little.
 #[must_use]
-pub fn read(team: &Team, data: &[u64], n_passes: usize) -> f64 {
+pub fn read(team: &Team, n_bytes: usize, n_passes: usize) -> Option<f64> {
+    let mut piece = Arena::new().take(n_bytes).ok()?;
+    // A page that was never written is not memory yet.
+    team.for_chunks_mut(piece.as_mut_slice(), 1 << 20, &|_, part| part.fill(1));
+    let data = piece.as_slice();
     let seconds = fastest(Duration::from_millis(250), || {
         team.run(&|tid| {
-            let part = &data[team.range_of(tid, data.len(), 1)];
+            let part = &data[team.range_of(tid, n_bytes, 64)];
             for _ in 0..n_passes {
                 black_box(sum(black_box(part)));
             }
         });
     });
-    (size_of_val(data) * n_passes) as f64 / seconds
+    Some((n_bytes * n_passes) as f64 / seconds)
 }
 
 /// Seconds of the fastest call within `budget`, after one that does not count.
@@ -80,11 +82,12 @@ fn fastest(budget: Duration, mut f: impl FnMut()) -> f64 {
     best
 }
 
-/// The sum of `data`. In this plain form the compiler uses the widest registers it may, and several accumulators; an
+/// The sum of `data` as 64-bit words. In this plain form the compiler uses the widest registers it may, and several accumulators; an
 /// array of accumulators it would keep in memory.
 #[inline(always)]
-pub(crate) fn plain_sum(data: &[u64]) -> u64 {
-    data.iter().fold(0, |sum, x| sum.wrapping_add(*x))
+pub(crate) fn plain_sum(data: &[u8]) -> u64 {
+    let words = data.as_chunks().0.iter();
+    words.fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -95,7 +98,7 @@ mod isa {
         None
     }
 
-    pub(super) fn sum(data: &[u64]) -> u64 {
+    pub(super) fn sum(data: &[u8]) -> u64 {
         plain_sum(data)
     }
 
@@ -138,16 +141,17 @@ mod tests {
                 assert!((1e8..1e14).contains(&peak.macs_per_second), "{unit:?}: {peak:?}");
             }
         }
-        let rate = read(&team, &vec![1; 100_003], 3);
+        let rate = read(&team, 800_003, 3).unwrap();
         assert!((1e6..1e14).contains(&rate), "{rate}");
-        assert!(read(&team, &[], 1).abs() < 1.0, "nothing is read in some time");
+        assert!(read(&team, 0, 1).unwrap().abs() < 1.0, "nothing is read in some time");
     }
 
     #[test]
     fn sums_are_right() {
         for n in [0, 1, 31, 32, 33, 64, 1000] {
-            let data: Vec<u64> = (0..n).map(|i| i * i).collect();
-            let wanted = data.iter().sum::<u64>();
+            let words: Vec<u64> = (0..n).map(|i| i * i).collect();
+            let data: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let wanted = words.iter().sum::<u64>();
             assert_eq!((sum(&data), plain_sum(&data)), (wanted, wanted), "{n}");
         }
     }

@@ -18,7 +18,7 @@ mod split;
 
 pub use arena::Arena;
 pub(crate) use arena::Piece;
-pub(crate) use split::{BlockMut, Columns, Grid, Schedule};
+pub(crate) use split::{BlockMut, Columns, Grid, Schedule, Target};
 
 use crate::KernelError;
 use gate::Gate;

@@ -33,11 +33,9 @@ impl Peaks {
         const N_BYTES: usize = 256 << 20;
         let team = Team::new(n_threads)?;
         let fits = memory::available() / 2 >= N_BYTES as u64;
-        // Ones, because pages never written are not memory yet.
-        let read = || peak::read(&team, &vec![1; N_BYTES / size_of::<u64>()], 1);
         Ok(Self {
             n_threads,
-            read: fits.then(read),
+            read: fits.then(|| peak::read(&team, N_BYTES, 1)).flatten(),
             int8: peak::multiply(&team, Unit::Int8),
             bf16: peak::multiply(&team, Unit::Bf16),
             f32: peak::multiply(&team, Unit::F32),

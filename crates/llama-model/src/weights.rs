@@ -25,6 +25,20 @@ impl FileTensor {
         self.gguf.find_tensor(&self.name).map_or(&[], |view| view.data)
     }
 
+    /// Its bytes in slices of some megabytes, each with its first row, a multiple of 16.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        const BYTES: usize = 4 << 20;
+        let data = self.data();
+        let row_bytes = data.len() / self.n_rows;
+        let n = (BYTES / row_bytes.max(1)).next_multiple_of(16);
+        data.chunks((n * row_bytes).max(1)).enumerate().map(move |(i, slice)| (i * n, slice))
+    }
+
+    /// Tells the system that `bytes` of it are not needed for now: they stop to take memory until they are read again.
+    pub(crate) fn release(&self, bytes: &[u8]) {
+        self.gguf.release(bytes);
+    }
+
     /// Row `i` as f32, exactly.
     pub(crate) fn dequantize_row(&self, i: usize, out: &mut [f32]) {
         self.dequantize_row_of(self.data(), i, out);

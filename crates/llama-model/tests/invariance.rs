@@ -10,10 +10,13 @@
 mod common;
 
 use common::load_with;
+use llama_model::synth::{SynthModel, tiny_models};
 use llama_model::{
-    BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
+    BatchToken, Context, ContextOptions, Isa, LoadOptions, Model, NodeData, NodeName, Numerics,
+    Trace,
 };
 use model_store::Store;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 const ALL: [Numerics; 3] = [Numerics::Fast, Numerics::Reference, Numerics::Oracle];
@@ -71,6 +74,35 @@ fn threads_and_micro_batches_of_the_exact_arithmetics() {
         for (n_threads, n_ubatch) in [(2, 7), (3, 1)] {
             let got = run(&smollm2(numerics, n_threads), n_ubatch, &prompt);
             assert!(got == expected, "{numerics:?}, {n_threads} threads, micro-batch {n_ubatch}");
+        }
+    }
+}
+
+/// Every weight type with grouped heads: the instruction set decides as little as threads and micro-batches.
+#[test]
+fn instruction_sets() {
+    let prompt: Vec<u32> = prompt(600).iter().map(|id| id % 320).collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, options) in tiny_models().into_iter().filter(|(name, _)| name.ends_with("-gqa")) {
+        let path = folder.path().join(format!("{name}.gguf"));
+        SynthModel::new(options).unwrap().write(&path, |_| ControlFlow::Continue(())).unwrap();
+        let run = |isa, n_threads, n_ubatch| {
+            let numerics = Numerics::Fast;
+            let model = load_with(&path, &LoadOptions { numerics, n_threads, isa });
+            let options = ContextOptions { n_ctx: 1024, n_seq: 1, n_ubatch };
+            let mut context = Context::new(model, &options).unwrap();
+            let mut all = bits(context.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
+            let next = BatchToken::prompt(0, prompt.len(), &[7]);
+            all.extend(bits(context.decode(&next).unwrap()));
+            all
+        };
+        let expected = run(Isa::Scalar, 2, 512);
+        assert!(run(Isa::Scalar, 3, 7) == expected, "{name}, scalar, in other portions");
+        for isa in Isa::available().filter(|isa| *isa != Isa::Scalar) {
+            for (n_threads, n_ubatch) in [(1, 512), (2, 64), (3, 7), (8, 512), (2, 1)] {
+                let place = format!("{name}, {isa}, {n_threads} threads, micro-batch {n_ubatch}");
+                assert!(run(isa, n_threads, n_ubatch) == expected, "{place}");
+            }
         }
     }
 }

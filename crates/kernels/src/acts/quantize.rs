@@ -109,12 +109,12 @@ impl<'a> Part<'a> {
         )
     }
 
-    /// The place of block `block` of token `token`, which is one of the part's.
+    /// The place of the first block of token `token`, which is one of the part's. The next one is `t` further on.
     #[inline(always)]
-    pub(crate) fn place(&self, block: usize, token: usize) -> Place {
+    pub(crate) fn place(&self, token: usize) -> Place {
         let first = token / self.tile * self.tile;
         let t = self.tile.min(self.tokens.end - first);
-        let base = (first - self.tokens.start) * self.n_blocks + block * t;
+        let base = (first - self.tokens.start) * self.n_blocks;
         Place { base, at: token - first, t }
     }
 

@@ -1,6 +1,6 @@
 //! Codes in bit planes. See the parent module for the layout.
 
-use super::Quad;
+use super::{CHUNK, Quad};
 
 /// Bytes of a chunk of codes of `bits` bits.
 pub(crate) const fn chunk_bytes(bits: usize) -> usize {
@@ -31,17 +31,22 @@ fn mask(n: usize) -> u8 {
     u8::MAX >> (8 - n)
 }
 
-/// Packs a chunk of 8 quads of `bits`-bit codes into `out`, [`chunk_bytes`] long.
-pub(crate) fn pack_chunk(bits: usize, quads: &[Quad; 8], out: &mut [u8]) {
-    let mut lines = out.as_chunks_mut::<64>().0.iter_mut();
+/// Packs a row's 32 codes of `bits` bits into its lanes of a chunk, [`chunk_bytes`] long.
+#[inline(always)]
+pub(crate) fn pack_row(bits: usize, codes: &[u8; CHUNK], row: usize, chunk: &mut [u8]) {
+    let codes = codes.as_chunks::<4>().0;
+    let mut lines = chunk.as_chunks_mut::<64>().0.iter_mut();
     for plane in planes(bits) {
-        for group in quads.chunks(8 / plane.n) {
+        // Codes do not spill over: they are masked to the plane's bits before they are shifted to their place.
+        let mask = u32::from_ne_bytes([mask(plane.n); 4]);
+        for group in codes.chunks(8 / plane.n) {
             let Some(line) = lines.next() else { return };
-            *line = [0; 64];
+            let mut packed = 0;
             for (j, quad) in group.iter().enumerate() {
-                for (packed, &code) in line.iter_mut().zip(quad) {
-                    *packed |= (code >> plane.shift & mask(plane.n)) << (j * plane.n);
-                }
+                packed |= (u32::from_le_bytes(*quad) >> plane.shift & mask) << (j * plane.n);
+            }
+            if let Some(lane) = line.as_chunks_mut::<4>().0.get_mut(row) {
+                *lane = packed.to_le_bytes();
             }
         }
     }
@@ -68,6 +73,13 @@ pub(crate) fn unpack_chunk(bits: usize, chunk: &[u8]) -> [Quad; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pack_chunk(bits: usize, quads: &[Quad; 8], packed: &mut [u8]) {
+        for row in 0..16 {
+            let codes = std::array::from_fn(|k| quads[k / 4][row * 4 + k % 4]);
+            pack_row(bits, &codes, row, packed);
+        }
+    }
 
     #[test]
     fn packing_round_trips_for_every_width() {

@@ -1,6 +1,6 @@
 //! The scales in front of a block. See the parent module for the layouts.
 
-use super::{Parts, ROWS};
+use super::{ROWS, Scales};
 use dequant::f16_to_f32;
 
 /// A sort of header.
@@ -64,33 +64,33 @@ impl Header {
     pub(crate) const ZERO: Self =
         Self { d: [0.0; ROWS], m: [0.0; ROWS], scales: [[0; ROWS]; 16], mins: [[0; ROWS]; 16] };
 
-    /// Packs 16 rows' scales into `out`.
-    pub(crate) fn pack(kind: HeaderKind, rows: &[Parts; ROWS], out: &mut [u8]) {
+    /// Packs a row's scales into its places in `out`.
+    #[inline]
+    pub(crate) fn pack_row(kind: HeaderKind, row: usize, of: &Scales, out: &mut [u8]) {
         let (d, rest) = out.split_at_mut(2 * ROWS);
-        for (to, row) in d.as_chunks_mut().0.iter_mut().zip(rows) {
-            *to = row.d;
-        }
+        put(d, row, of.d);
         match kind {
             HeaderKind::Plain => {}
+            HeaderKind::PlainMin => put(rest, row, of.m),
             HeaderKind::Signed8 => {
-                for (j, line) in rest.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                    *line = std::array::from_fn(|r| rows[r].scales[j].cast_unsigned());
-                }
+                put_column(rest, row, of.scales.map(i8::cast_unsigned));
             }
-            HeaderKind::PlainMin => pack_m(rows, rest),
             HeaderKind::Nibbles => {
                 let (m, rest) = rest.split_at_mut(2 * ROWS);
-                pack_m(rows, m);
-                for (j, line) in rest.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                    *line = std::array::from_fn(|r| {
-                        rows[r].scales[j].cast_unsigned() | rows[r].mins[j] << 4
-                    });
-                }
+                put(m, row, of.m);
+                let bytes = std::array::from_fn(|j| of.scales[j].cast_unsigned() | of.mins[j] << 4);
+                put_column::<16>(rest, row, bytes);
             }
             HeaderKind::SixBits => {
                 let (m, rest) = rest.split_at_mut(2 * ROWS);
-                pack_m(rows, m);
-                pack_six_bits(rows, rest);
+                put(m, row, of.m);
+                let (low, high) = rest.split_at_mut(8 * ROWS);
+                let scale = |j: usize| of.scales[j].cast_unsigned();
+                let bytes = std::array::from_fn(|j| scale(j) & 15 | of.mins[j] << 4);
+                put_column::<8>(low, row, bytes);
+                let two = |j: usize| scale(j) >> 4 | of.mins[j] >> 4 << 2;
+                let bytes = std::array::from_fn(|j| two(2 * j) | two(2 * j + 1) << 4);
+                put_column::<4>(high, row, bytes);
             }
         }
     }
@@ -134,22 +134,17 @@ impl Header {
     }
 }
 
-fn pack_m(rows: &[Parts; ROWS], out: &mut [u8]) {
-    for (to, row) in out.as_chunks_mut().0.iter_mut().zip(rows) {
-        *to = row.m;
-    }
+/// Makes `number` the one of `row`.
+#[inline]
+fn put(out: &mut [u8], row: usize, number: [u8; 2]) {
+    out.as_chunks_mut().0[row] = number;
 }
 
-fn pack_six_bits(rows: &[Parts; ROWS], out: &mut [u8]) {
-    for (r, row) in rows.iter().enumerate() {
-        for j in 0..8 {
-            let (scale, min) = (row.scales[j].cast_unsigned(), row.mins[j]);
-            out[j * ROWS + r] = scale & 15 | min << 4;
-        }
-        for j in 0..4 {
-            let high = |j: usize| row.scales[j].cast_unsigned() >> 4 | row.mins[j] >> 4 << 2;
-            out[(8 + j) * ROWS + r] = high(2 * j) | high(2 * j + 1) << 4;
-        }
+/// One byte for `row` into each line.
+#[inline]
+fn put_column<const N: usize>(lines: &mut [u8], row: usize, bytes: [u8; N]) {
+    for (line, byte) in lines.as_chunks_mut::<ROWS>().0.iter_mut().zip(bytes) {
+        line[row] = byte;
     }
 }
 
@@ -174,9 +169,9 @@ mod tests {
             (Nibbles, 16, 0, 15),
             (SixBits, 8, 0, 63),
         ] {
-            let rows: [Parts; ROWS] = std::array::from_fn(|r| {
+            let rows: [Scales; ROWS] = std::array::from_fn(|r| {
                 let number = |j: usize| i16::try_from((r * 29 + j * 53) % 256).unwrap();
-                Parts {
+                Scales {
                     d: f32_to_f16(r as f32 + 0.5),
                     m: f32_to_f16(-(r as f32)),
                     scales: std::array::from_fn(|j| {
@@ -185,11 +180,12 @@ mod tests {
                     mins: std::array::from_fn(|j| {
                         u8::try_from(number(j + 7) % (high + 1)).unwrap()
                     }),
-                    ..Parts::ZERO
                 }
             });
             let mut bytes = vec![0xAA; kind.n_bytes()];
-            Header::pack(kind, &rows, &mut bytes);
+            for (r, row) in rows.iter().enumerate() {
+                Header::pack_row(kind, r, row, &mut bytes);
+            }
             let header = Header::unpack(kind, &bytes);
             for (r, row) in rows.iter().enumerate() {
                 assert_eq!(header.d[r], r as f32 + 0.5, "{kind:?}");

@@ -96,6 +96,24 @@ fn every_batch_size_on_every_isa() {
     }
 }
 
+/// More columns than are unpacked at once, more tokens than are taken in one sweep, a last group without a neighbor.
+#[test]
+fn long_rows_and_many_tokens() {
+    let (mut rng, team) = (Rng::new(10), Team::new(1).unwrap());
+    for ty in TYPES {
+        let k = ty.block_elems();
+        let (n_cols, n_tokens) = (if k == 1 { 531 } else { 2048 + 5 * k }, 271);
+        let w = Weights::new(&mut rng, &team, ty, 45, n_cols);
+        let x = rng.activations(n_cols * n_tokens);
+        let want = w.product(Isa::Scalar, &team, &x);
+        for isa in Isa::available() {
+            let got = w.product(isa, &team, &x);
+            let differs = got.iter().zip(&want).position(|(got, want)| !same(*got, *want));
+            assert_eq!(differs, None, "{}, {isa}", ty.name());
+        }
+    }
+}
+
 #[test]
 fn every_team_size() {
     let mut rng = Rng::new(3);

@@ -3,7 +3,7 @@
 //!
 //! A NaN makes its block's scale NaN, so that it reaches the outputs. (ggml's code for a NaN is 0: it would vanish.)
 
-use crate::acts::{Pair, Part, Rows};
+use crate::acts::{Pair, Part, Place, Rows};
 use crate::math;
 
 /// One token's block: codes in column order, the scale, sums over the columns 0, 1 and 2, 3 modulo 4 of each group
@@ -51,8 +51,10 @@ fn fill_blocks<const K: usize, const GROUPS: usize>(
     q: impl Quantize<K, GROUPS>,
 ) {
     for token in part.tokens.clone() {
-        for (i, x) in rows.row(token).as_chunks::<K>().0.iter().enumerate() {
-            store(part, i, token, &q.block(x));
+        let mut place = part.place(token);
+        for x in rows.row(token).as_chunks::<K>().0 {
+            store(part, &place, &q.block(x));
+            place.base += place.t;
         }
     }
 }
@@ -128,15 +130,13 @@ fn to_code(x: f32) -> i8 {
     code.cast_signed()
 }
 
-/// Stores block `block` of the part, of token `token`.
+/// Stores a block.
 #[inline(always)]
 fn store<const K: usize, const GROUPS: usize>(
     part: &mut Part<'_>,
-    block: usize,
-    token: usize,
+    place: &Place,
     q: &Block<K, GROUPS>,
 ) {
-    let place = part.place(block, token);
     let (base, at, t) = (place.base, place.at, place.t);
     let quads = q.codes.as_chunks::<4>().0;
     let to = &mut part.codes[base * K..][..t * K];

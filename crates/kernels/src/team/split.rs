@@ -57,20 +57,6 @@ impl BlockMut<'_> {
         self.n_rows
     }
 
-    /// Asks for the cache line of row `i` that holds column `column`, to be written soon; any place is fine.
-    pub(crate) fn prefetch(&self, i: usize, column: usize) {
-        let place = self.start.wrapping_add(i.wrapping_mul(self.stride).wrapping_add(column));
-        #[cfg(target_arch = "x86_64")]
-        #[expect(unsafe_code, reason = "see the SAFETY note")]
-        #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
-        // SAFETY: a hint, for any address; SSE is part of x86-64.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(place.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = place;
-    }
-
     /// Row `i` of the rectangle.
     #[expect(unsafe_code, reason = "see the SAFETY note")]
     pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
@@ -78,6 +64,53 @@ impl BlockMut<'_> {
         // SAFETY: `start` is valid for this rectangle (the promise at each construction), row `i` is inside,
         // and the result borrows `self`, which is the only access to the rectangle.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.n_cols) }
+    }
+}
+
+/// Groups of 16 columns of some rows, exclusively borrowed: where a kernel leaves its sums.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    start: *mut f32,
+    /// From one row to the next.
+    pub(crate) stride: usize,
+    group_stride: usize,
+    n_rows: usize,
+    /// Groups of 16.
+    pub(crate) n_groups: usize,
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Target<'a> {
+    /// Sums that lie group by group, row by row.
+    pub(crate) fn of(sums: &'a mut [[f32; 16]], n_rows: usize) -> Self {
+        let n_groups = sums.len().checked_div(n_rows).unwrap_or(0);
+        assert_eq!(sums.len(), n_rows * n_groups, "sums for every row");
+        let start = sums.as_mut_ptr().cast();
+        let group_stride = 16 * n_rows;
+        Self { start, stride: 16, group_stride, n_rows, n_groups, _borrow: PhantomData }
+    }
+
+    /// The first of 16 places of row `row`, which are followed by those of `n` rows in all, `stride` apart.
+    pub(crate) fn at(&mut self, row: usize, n: usize, group: usize) -> *mut f32 {
+        assert!(row + n <= self.n_rows && group < self.n_groups, "row {row}, group {group}");
+        self.start.wrapping_add(row * self.stride + group * self.group_stride)
+    }
+}
+
+impl BlockMut<'_> {
+    /// Whole groups of columns of some rows.
+    pub(crate) fn target(&mut self, rows: Range<usize>, columns: Range<usize>) -> Target<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.n_rows, "rows {rows:?}");
+        assert!(columns.start <= columns.end && columns.end <= self.n_cols, "columns {columns:?}");
+        assert!(columns.len().is_multiple_of(16), "whole groups of columns");
+        Target {
+            start: self.start.wrapping_add(rows.start * self.stride + columns.start),
+            stride: self.stride,
+            group_stride: 16,
+            n_rows: rows.len(),
+            n_groups: columns.len() / 16,
+            _borrow: PhantomData,
+        }
     }
 }
 

@@ -96,13 +96,13 @@ fn vpmaddubsw_256(turns: u64) {
 
 /// [`plain_sum`] in the widest registers this CPU has.
 #[expect(unsafe_code, reason = "see the SAFETY notes")]
-pub(crate) fn sum(data: &[u64]) -> u64 {
+pub(crate) fn sum(data: &[u8]) -> u64 {
     #[target_feature(enable = "avx512f")]
-    fn avx512(data: &[u64]) -> u64 {
+    fn avx512(data: &[u8]) -> u64 {
         plain_sum(data)
     }
     #[target_feature(enable = "avx2")]
-    fn avx2(data: &[u64]) -> u64 {
+    fn avx2(data: &[u8]) -> u64 {
         plain_sum(data)
     }
     if is_x86_feature_detected!("avx512f") {

@@ -35,15 +35,14 @@ impl Arithmetic for Fast {
     type Positions = Positions;
 
     fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
-        Ok(Matrix::pack(
-            self.isa,
-            tensor.ty,
-            tensor.n_rows,
-            tensor.n_cols,
-            tensor.data(),
-            &self.team,
-            &self.arena,
-        )?)
+        let FileTensor { ty, n_rows, n_cols, .. } = tensor;
+        let mut matrix = Matrix::zeroed(self.isa, ty, n_rows, n_cols, &self.arena)?;
+        // The file is let go behind what is packed, so that there never are two copies of much.
+        for (first_row, bytes) in tensor.slices() {
+            matrix.pack_rows(first_row, bytes, &self.team)?;
+            tensor.release(bytes);
+        }
+        Ok(matrix)
     }
 
     fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {

@@ -4,12 +4,13 @@
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
 )]
 
+use super::tile::Acc;
 use super::unpack::halves;
 use crate::Avx512;
 use crate::acts::Floats;
-use crate::format::{Float, FloatKind, ROWS};
+use crate::format::{Float, FloatKind};
 use crate::isa::Avx512Bf16;
-use crate::linear::Sums;
+use crate::team::Target;
 use crate::x86_64::unpack::prefetch;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -19,19 +20,22 @@ const TILE: usize = 6;
 /// Columns that are converted at once.
 const COLUMNS: usize = 256;
 
+/// Whether [`float`] knows this type; if not, AVX2 does it as well.
+pub(crate) fn knows<W: Float>(token: Avx512) -> bool {
+    W::KIND != FloatKind::BF16 || token.bf16().is_some()
+}
+
 /// Multiplies up to four groups of rows with some tokens.
 pub(crate) fn float<W: Float>(
     token: Avx512,
     groups: &[u8],
     acts: &Floats,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    mut target: Target<'_>,
 ) {
     let n_units = acts.n_cols / W::UNIT;
     let group_bytes = n_units * W::UNIT_BYTES;
-    let n_groups = sums.len() / tokens.len().max(1);
-    assert_eq!(groups.len(), n_groups * group_bytes, "groups of the activations' columns");
-    assert_eq!(sums.len(), tokens.len() * n_groups, "sums for every token");
+    assert_eq!(groups.len(), target.n_groups * group_bytes, "groups of the activations' columns");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
     assert!(tokens.end <= acts.n_tokens, "tokens that there are");
@@ -40,24 +44,22 @@ pub(crate) fn float<W: Float>(
     }
     if W::KIND == FloatKind::BF16 {
         if let Some(bf16) = token.bf16() {
-            return pairs(bf16, groups, acts, tokens, sums);
-        }
-        let groups = groups.chunks_exact(group_bytes).zip(sums.chunks_exact_mut(tokens.len()));
-        for (group, sums) in groups {
-            crate::x86_64::linear::float::<W>(token.avx2(), group, acts, tokens.clone(), sums);
+            pairs(bf16, groups, acts, tokens, target);
         }
         return;
     }
     assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
     let mut each = groups.chunks_exact(group_bytes);
     let mut next = || each.next().unwrap_or_default();
+    let out = &mut target;
     // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
     unsafe {
-        match n_groups {
-            1 => numbers::<W, 1>([next()], acts, tokens, sums),
-            2 => numbers::<W, 2>([next(), next()], acts, tokens, sums),
-            3 => numbers::<W, 3>([next(), next(), next()], acts, tokens, sums),
-            _ => numbers::<W, 4>([next(), next(), next(), next()], acts, tokens, sums),
+        match out.n_groups {
+            0 => {}
+            1 => numbers::<W, 1>([next()], acts, tokens, out),
+            2 => numbers::<W, 2>([next(), next()], acts, tokens, out),
+            3 => numbers::<W, 3>([next(), next(), next()], acts, tokens, out),
+            _ => numbers::<W, 4>([next(), next(), next(), next()], acts, tokens, out),
         }
     }
 }
@@ -73,18 +75,15 @@ unsafe fn column<W: Float>(from: *const u8) -> __m512 {
     unsafe { if W::KIND == FloatKind::F32 { _mm512_loadu_ps(from.cast()) } else { halves(from) } }
 }
 
-/// The sums of each group for `t` tokens from token `at` on, of `n_tokens`.
+/// The sums of each group, from group `first` on, for `t` tokens from row `row` on.
 fn accumulators<const G: usize>(
-    sums: &mut [Sums],
-    n_tokens: usize,
-    at: usize,
-    t: usize,
-) -> [*mut f32; G] {
-    let mut groups = sums.chunks_exact_mut(n_tokens);
-    std::array::from_fn(|_| match groups.next() {
-        Some(group) => group[at..at + t].as_mut_ptr().cast(),
-        None => unreachable!("sums for every group"),
-    })
+    target: &mut Target<'_>,
+    (row, t): (usize, usize),
+    first: usize,
+    fresh: bool,
+) -> Acc<G> {
+    let at = std::array::from_fn(|g| target.at(row, t, first + g));
+    Acc { at, stride: target.stride, fresh }
 }
 
 /// F32 and F16. Some columns are converted once and meet all tiles; for a single tile they go straight to registers.
@@ -96,14 +95,14 @@ unsafe fn numbers<W: Float, const G: usize>(
     groups: [&[u8]; G],
     acts: &Floats,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    target: &mut Target<'_>,
 ) {
     if tokens.len() > TILE {
         // SAFETY: the caller's promise.
-        return unsafe { converted::<W, G>(groups, acts, tokens, sums) };
+        return unsafe { converted::<W, G>(groups, acts, tokens, target) };
     }
     let (t, x) = (tokens.len(), acts.tile(0, tokens.start));
-    let acc = accumulators::<G>(sums, t, 0, t);
+    let acc = accumulators::<G>(target, (0, t), 0, true);
     // SAFETY: as many columns in each group as in `x`; sums of `t` tokens.
     unsafe {
         match t {
@@ -120,12 +119,12 @@ unsafe fn numbers<W: Float, const G: usize>(
 /// All columns of a tile.
 ///
 /// # Safety
-/// The groups have as many columns as `x` has of each of `T` tokens; `acc` points to each group's sums of these.
+/// The groups have as many columns as `x` has of each of `T` tokens; `acc` has sums of these.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn stream<W: Float, const T: usize, const G: usize>(
     groups: [&[u8]; G],
     x: &[f32],
-    acc: [*mut f32; G],
+    acc: Acc<G>,
 ) {
     let groups = groups.map(<[u8]>::as_ptr);
     // SAFETY: the caller's promise.
@@ -160,7 +159,7 @@ unsafe fn converted<W: Float, const G: usize>(
     groups: [&[u8]; G],
     acts: &Floats,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    target: &mut Target<'_>,
 ) {
     let mut columns = [[_mm512_setzero_ps(); G]; COLUMNS];
     for first_column in (0..acts.n_cols).step_by(COLUMNS) {
@@ -175,7 +174,8 @@ unsafe fn converted<W: Float, const G: usize>(
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
             let tile = acts.tile(first_column, first);
-            let acc = accumulators::<G>(sums, tokens.len(), first - tokens.start, t);
+            let row = (first - tokens.start, t);
+            let acc = accumulators::<G>(target, row, 0, first_column == 0);
             let (w, x) = (&columns[..n], &tile[..n * t]);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums in each group.
             unsafe {
@@ -195,13 +195,9 @@ unsafe fn converted<W: Float, const G: usize>(
 /// Continues the sums of a tile.
 ///
 /// # Safety
-/// `acc` points to each group's sums of `T` tokens.
+/// `acc` has sums of `T` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn number_tile<const T: usize, const G: usize>(
-    w: &[[__m512; G]],
-    x: &[f32],
-    acc: [*mut f32; G],
-) {
+unsafe fn number_tile<const T: usize, const G: usize>(w: &[[__m512; G]], x: &[f32], acc: Acc<G>) {
     // SAFETY: the caller's promise.
     let mut sums: [[__m512; G]; T] = unsafe { load(acc) };
     for (w, x) in w.iter().zip(x.as_chunks::<T>().0) {
@@ -217,15 +213,17 @@ unsafe fn number_tile<const T: usize, const G: usize>(
 }
 
 /// # Safety
-/// `acc` points to each group's sums of `T` tokens.
+/// `acc` has sums of `T` tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn load<const T: usize, const G: usize>(acc: [*mut f32; G]) -> [[__m512; G]; T] {
+unsafe fn load<const T: usize, const G: usize>(acc: Acc<G>) -> [[__m512; G]; T] {
     let mut sums = [[_mm512_setzero_ps(); G]; T];
-    for (t, sums) in sums.iter_mut().enumerate() {
-        for (sum, acc) in sums.iter_mut().zip(acc) {
-            // SAFETY: the caller's promise.
-            *sum = unsafe { _mm512_loadu_ps(acc.add(ROWS * t)) };
+    if !acc.fresh {
+        for (t, sums) in sums.iter_mut().enumerate() {
+            for (sum, at) in sums.iter_mut().zip(acc.at) {
+                // SAFETY: the caller's promise.
+                *sum = unsafe { _mm512_loadu_ps(at.add(acc.stride * t)) };
+            }
         }
     }
     sums
@@ -235,34 +233,38 @@ unsafe fn load<const T: usize, const G: usize>(acc: [*mut f32; G]) -> [[__m512; 
 /// As [`load`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn store<const T: usize, const G: usize>(sums: &[[__m512; G]; T], acc: [*mut f32; G]) {
+unsafe fn store<const T: usize, const G: usize>(sums: &[[__m512; G]; T], acc: Acc<G>) {
     for (t, sums) in sums.iter().enumerate() {
-        for (sum, acc) in sums.iter().zip(acc) {
+        for (sum, at) in sums.iter().zip(acc.at) {
             // SAFETY: the caller's promise.
-            unsafe { _mm512_storeu_ps(acc.add(ROWS * t), *sum) };
+            unsafe { _mm512_storeu_ps(at.add(acc.stride * t), *sum) };
         }
     }
 }
 
 /// BF16: pairs of columns lie as the instruction wants them.
-fn pairs(_: Avx512Bf16, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
+fn pairs(
+    _: Avx512Bf16,
+    groups: &[u8],
+    acts: &Floats,
+    tokens: Range<usize>,
+    mut target: Target<'_>,
+) {
     let n_pairs = acts.n_cols / 2;
     assert_eq!(acts.pairs.len(), n_pairs * acts.n_tokens, "activations as pairs");
-    let rows = groups.chunks(2 * n_pairs * 64).zip(sums.chunks_mut(2 * tokens.len()));
-    for (groups, sums) in rows {
+    for (i, groups) in groups.chunks(2 * n_pairs * 64).enumerate() {
+        let (w, second) = groups.split_at(n_pairs * 64);
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
-            let (at, x) = (first - tokens.start, acts.pair_tile(0, first));
-            let (a, b) = sums.split_at_mut(tokens.len());
-            let a: *mut f32 = a[at..][..t].as_mut_ptr().cast();
-            let w = groups.as_ptr();
+            let (row, x) = ((first - tokens.start, t), acts.pair_tile(0, first));
             // SAFETY: the proof; `x` has all pairs of `t` tokens, the groups all pairs, the sums all tokens.
             unsafe {
-                if let Some(b) = b.get_mut(at..at + t) {
-                    let second = groups[n_pairs * 64..].as_ptr();
-                    pair_tiles([w, second], x, t, [a, b.as_mut_ptr().cast()]);
+                if second.is_empty() {
+                    let acc = accumulators::<1>(&mut target, row, 2 * i, true);
+                    pair_tiles([w.as_ptr()], x, t, acc);
                 } else {
-                    pair_tiles([w], x, t, [a]);
+                    let acc = accumulators::<2>(&mut target, row, 2 * i, true);
+                    pair_tiles([w.as_ptr(), second.as_ptr()], x, t, acc);
                 }
             }
         }
@@ -272,7 +274,7 @@ fn pairs(_: Avx512Bf16, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums
 /// # Safety
 /// As [`pair_tile`], with `t` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
-unsafe fn pair_tiles<const G: usize>(w: [*const u8; G], x: &[u32], t: usize, acc: [*mut f32; G]) {
+unsafe fn pair_tiles<const G: usize>(w: [*const u8; G], x: &[u32], t: usize, acc: Acc<G>) {
     // SAFETY: the caller's promise.
     unsafe {
         match t {
@@ -289,15 +291,11 @@ unsafe fn pair_tiles<const G: usize>(w: [*const u8; G], x: &[u32], t: usize, acc
 /// Continues the sums of a tile.
 ///
 /// # Safety
-/// The CPU has BF16. Each of `w` points to a group with as many pairs as `x` has of each of `T` tokens; `acc` to each
-/// group's sums of `T` tokens.
+/// The CPU has BF16. Each of `w` points to a group with as many pairs as `x` has of each of `T` tokens; `acc`
+/// has sums of `T` tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
-unsafe fn pair_tile<const T: usize, const G: usize>(
-    w: [*const u8; G],
-    x: &[u32],
-    acc: [*mut f32; G],
-) {
+unsafe fn pair_tile<const T: usize, const G: usize>(w: [*const u8; G], x: &[u32], acc: Acc<G>) {
     // SAFETY: the caller's promise.
     let mut sums: [[__m512; G]; T] = unsafe { load(acc) };
     for (pair, x) in x.as_chunks::<T>().0.iter().enumerate() {

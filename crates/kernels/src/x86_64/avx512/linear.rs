@@ -5,15 +5,19 @@
 )]
 
 use super::source::{COLUMNS, GROUPS, Packed, Panel, Source, Unpacked};
-use super::tile::{self, TileActs};
+use super::tile::{self, Acc, TileActs};
 use crate::Avx512;
 use crate::acts::Codes;
 use crate::format::Format;
-use crate::linear::Sums;
+use crate::team::Target;
 use std::ops::Range;
 
 /// The most tokens of a tile.
 const TILE: usize = 6;
+
+/// For more tokens than this, weights are unpacked once for all of them. (Unpacking in registers costs little beside six
+/// tokens' products. With minimums in f32 there are too few registers for two groups of rows, so that it never pays.)
+const PANEL_FROM: usize = 20 * TILE;
 
 /// Multiplies some groups of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
@@ -21,12 +25,10 @@ pub(crate) fn quant<F: Format>(
     groups: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    target: Target<'_>,
 ) {
-    let n_blocks = acts.n_blocks();
-    let n_groups = sums.len() / tokens.len().max(1);
+    let (n_blocks, n_groups) = (acts.n_blocks(), target.n_groups);
     assert_eq!(groups.len(), n_groups * n_blocks * F::BYTES, "groups of the activations' blocks");
-    assert_eq!(sums.len(), tokens.len() * n_groups, "sums for every token");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
@@ -37,33 +39,26 @@ pub(crate) fn quant<F: Format>(
     let w = Packed { groups: groups.as_ptr(), group_bytes: n_blocks * F::BYTES };
     // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
     unsafe {
-        if n_groups == GROUPS && tokens.len() > TILE {
-            panels::<F>(w, acts, tokens, sums);
+        if n_groups == GROUPS && tokens.len() > PANEL_FROM && !F::HEADER.has_m() {
+            panels::<F>(w, acts, tokens, target);
         } else {
-            direct::<F>(w, acts, tokens, sums, n_groups);
+            direct::<F>(w, acts, tokens, target);
         }
     }
 }
 
-/// Few tokens: codes go from memory to registers once, so they are unpacked there. (A tile takes them as they are;
-/// a second tile finds them in the cache.)
+/// Codes are unpacked in registers, tile by tile.
 ///
 /// # Safety
 /// As the assertions of [`quant`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn direct<F: Format>(
-    w: Packed,
-    acts: &Codes,
-    tokens: Range<usize>,
-    sums: &mut [Sums],
-    n_groups: usize,
-) {
-    for g in 0..n_groups {
+unsafe fn direct<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut target: Target<'_>) {
+    for g in 0..target.n_groups {
         let w = Packed { groups: w.groups.wrapping_add(g * w.group_bytes), ..w };
-        let sums = &mut sums[g * tokens.len()..][..tokens.len()];
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
-            let acc = [sums[first - tokens.start..][..t].as_mut_ptr().cast()];
+            let at = [target.at(first - tokens.start, t, g)];
+            let acc = Acc { at, stride: target.stride, fresh: true };
             let a = TileActs::new::<F>(acts, 0, first);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums.
             unsafe { one_tile::<F, Packed, 1>(w, acts.n_blocks(), a, t, acc) };
@@ -76,9 +71,8 @@ unsafe fn direct<F: Format>(
 /// # Safety
 /// As the assertions of [`quant`]; there are two groups.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut target: Target<'_>) {
     let mut panel = Panel::new();
-    let (first_group, second_group) = sums.split_at_mut(tokens.len());
     for block in (0..acts.n_blocks()).step_by(COLUMNS / F::K) {
         let n_blocks = (acts.n_blocks() - block).min(COLUMNS / F::K);
         let from = Packed { groups: w.groups.wrapping_add(block * F::BYTES), ..w };
@@ -86,11 +80,9 @@ unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, sums:
         unsafe { panel.fill::<F>(from, n_blocks) };
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
-            let range = first - tokens.start..first - tokens.start + t;
-            let acc = [
-                first_group[range.clone()].as_mut_ptr().cast(),
-                second_group[range].as_mut_ptr().cast(),
-            ];
+            let row = first - tokens.start;
+            let at = [target.at(row, t, 0), target.at(row, t, 1)];
+            let acc = Acc { at, stride: target.stride, fresh: block == 0 };
             let a = TileActs::new::<F>(acts, block, first);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums in each group.
             unsafe { one_tile::<F, Unpacked<'_>, GROUPS>(Unpacked(&panel), n_blocks, a, t, acc) };
@@ -98,7 +90,7 @@ unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, sums:
     }
 }
 
-/// Continues the sums of a tile of `t` tokens.
+/// Begins or continues the sums of a tile of `t` tokens.
 ///
 /// # Safety
 /// As [`tile::blocks`].
@@ -109,7 +101,7 @@ unsafe fn one_tile<F: Format, S: Source<F>, const G: usize>(
     n_blocks: usize,
     a: TileActs,
     t: usize,
-    acc: [*mut f32; G],
+    acc: Acc<G>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {

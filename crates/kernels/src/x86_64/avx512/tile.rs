@@ -6,7 +6,7 @@
 
 use super::source::Source;
 use crate::acts::{Codes, Pair};
-use crate::format::{CHUNK, Format, ROWS};
+use crate::format::{CHUNK, Format};
 use std::arch::x86_64::*;
 
 /// Where a tile's activations are.
@@ -75,27 +75,39 @@ pub(super) unsafe fn broadcast<T>(from: *const T) -> __m512i {
     _mm512_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
 }
 
+/// Where the sums of a tile are.
+#[derive(Clone, Copy)]
+pub(super) struct Acc<const G: usize> {
+    /// 16 sums of each group for the first token.
+    pub(super) at: [*mut f32; G],
+    /// From one token's to the next.
+    pub(super) stride: usize,
+    /// Whether they begin with zero, whatever is there.
+    pub(super) fresh: bool,
+}
+
 /// Sums of `G` groups for `T` tokens.
 type Ints<const T: usize, const G: usize> = [[__m512i; G]; T];
 
-/// Continues the sums of `T` tokens by `n_blocks` blocks.
+/// Begins or continues the sums of `T` tokens by `n_blocks` blocks.
 ///
 /// # Safety
-/// `w` has that many blocks of `G` groups; `a` is a tile of `T` tokens with as many; `acc` points to each group's
-/// sums of the tile's tokens, 16 of each.
+/// `w` has that many blocks of `G` groups; `a` is a tile of `T` tokens with as many; `acc` has sums of `T` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const G: usize>(
     w: S,
     n_blocks: usize,
     mut a: TileActs,
-    acc: [*mut f32; G],
+    acc: Acc<G>,
 ) {
     let mut sums = [[_mm512_setzero_ps(); G]; T];
     // SAFETY: the caller's promise.
     unsafe {
-        for (t, sums) in sums.iter_mut().enumerate() {
-            for (sum, acc) in sums.iter_mut().zip(acc) {
-                *sum = _mm512_loadu_ps(acc.add(ROWS * t));
+        if !acc.fresh {
+            for (t, sums) in sums.iter_mut().enumerate() {
+                for (sum, at) in sums.iter_mut().zip(acc.at) {
+                    *sum = _mm512_loadu_ps(at.add(acc.stride * t));
+                }
             }
         }
         for b in 0..n_blocks {
@@ -104,8 +116,8 @@ pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const G: us
             a = a.next::<F>(T);
         }
         for (t, sums) in sums.iter().enumerate() {
-            for (sum, acc) in sums.iter().zip(acc) {
-                _mm512_storeu_ps(acc.add(ROWS * t), *sum);
+            for (sum, at) in sums.iter().zip(acc.at) {
+                _mm512_storeu_ps(at.add(acc.stride * t), *sum);
             }
         }
     }
