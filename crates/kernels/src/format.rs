@@ -196,11 +196,7 @@ fn plain_min(d: [u8; 2], m: [u8; 2]) -> Scales {
 }
 
 #[inline]
-fn with_mins<const N: usize>(
-    d: [u8; 2],
-    m: [u8; 2],
-    (scales, mins): ([u8; N], [u8; N]),
-) -> Scales {
+fn with_mins<const N: usize>(d: [u8; 2], m: [u8; 2], (scales, mins): ([u8; N], [u8; N])) -> Scales {
     Scales { d, m, scales: sixteen(scales).map(u8::cast_signed), mins: sixteen(mins) }
 }
 
