@@ -68,6 +68,11 @@ fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, 
             let target = Target::of(sums, tokens.len());
             crate::x86_64::avx512::linear::quant::<F>(token, group, acts, tokens, target);
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => {
+            let target = Target::of(sums, tokens.len());
+            crate::aarch64::linear::quant::<F>(token, group, acts, tokens, target);
+        }
     }
 }
 
@@ -82,6 +87,11 @@ fn quant_rows<F: Format>(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
             crate::x86_64::avx512::linear::quant::<F>(token, groups, acts, tokens, target);
+            true
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => {
+            crate::aarch64::linear::quant::<F>(token, groups, acts, tokens, target);
             true
         }
         _ => {
@@ -104,12 +114,15 @@ fn float_rows<W: Float>(
             crate::x86_64::avx512::float::float::<W>(token, groups, acts, tokens, target);
             true
         }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => {
+            crate::aarch64::float::float::<W>(token, groups, acts, tokens, target);
+            true
+        }
         _ => {
             let _ = (groups, acts, tokens, target);
             false
         }
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => crate::aarch64::linear::quant::<F>(token, group, acts, tokens, sums),
     }
 }
 
@@ -134,7 +147,10 @@ fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, 
             }
         }
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => crate::aarch64::float::float::<W>(token, group, acts, tokens, sums),
+        Isa::Neon(token) => {
+            let target = Target::of(sums, tokens.len());
+            crate::aarch64::float::float::<W>(token, group, acts, tokens, target);
+        }
     }
 }
 

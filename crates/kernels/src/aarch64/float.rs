@@ -4,11 +4,12 @@
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
 use super::linear::TILE;
+use super::tile::Acc;
 use super::unpack::{halves, prefetch};
 use crate::Neon;
 use crate::acts::Floats;
 use crate::format::{Float, FloatKind, ROWS};
-use crate::linear::Sums;
+use crate::team::Target;
 use std::arch::aarch64::*;
 use std::ops::Range;
 
@@ -24,29 +25,30 @@ pub(crate) fn float<W: Float>(
     group: &[u8],
     acts: &Floats,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    mut target: Target<'_>,
 ) {
     let n_units = acts.n_cols / W::UNIT;
     assert_eq!(group.len(), n_units * W::UNIT_BYTES, "a group of the activations' columns");
     assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
-    assert_eq!(sums.len(), tokens.len(), "sums for every token");
+    assert_eq!(target.n_groups, 1, "one group at a time");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
     assert!(tokens.end <= acts.n_tokens, "tokens that there are");
     if tokens.is_empty() {
         return;
     }
-    // SAFETY: a `Neon` value proves that the CPU has these instructions.
+    // SAFETY: a `Neon` value proves that the CPU has these instructions; sums of as many tokens.
     unsafe {
         if tokens.len() > TILE {
-            return converted::<W>(group, acts, tokens, sums);
+            return converted::<W>(group, acts, tokens, target);
         }
-        let x = acts.tile(0, tokens.start);
-        match tokens.len() {
-            1 => stream::<W, 1>(group, x, sums),
-            2 => stream::<W, 2>(group, x, sums),
-            3 => stream::<W, 3>(group, x, sums),
-            _ => stream::<W, TILE>(group, x, sums),
+        let (t, x) = (tokens.len(), acts.tile(0, tokens.start));
+        let acc = Acc { at: target.at(0, t, 0), stride: target.stride, fresh: true };
+        match t {
+            1 => stream::<W, 1>(group, x, acc),
+            2 => stream::<W, 2>(group, x, acc),
+            3 => stream::<W, 3>(group, x, acc),
+            _ => stream::<W, TILE>(group, x, acc),
         }
     }
 }
@@ -89,25 +91,37 @@ fn flush(x: float32x4_t) -> float32x4_t {
 }
 
 /// Few tokens: columns go straight to registers.
+///
+/// # Safety
+/// `acc` has sums of `T` tokens.
 #[target_feature(enable = "neon")]
-fn stream<W: Float, const T: usize>(group: &[u8], x: &[f32], sums: &mut [Sums]) {
-    let Some(sums) = sums.first_chunk_mut::<T>() else { return };
-    let mut acc = load(sums);
+unsafe fn stream<W: Float, const T: usize>(group: &[u8], x: &[f32], acc: Acc) {
+    // SAFETY: the caller's promise.
+    let mut sums: [Column; T] = unsafe { load(acc) };
     let mut x = x.as_chunks::<T>().0.iter();
     for (i, unit) in group.chunks_exact(W::UNIT_BYTES).enumerate() {
         if (i * W::UNIT_BYTES).is_multiple_of(64) {
             prefetch(unit.as_ptr(), 64);
         }
         for (w, x) in columns::<W>(unit)[..W::UNIT].iter().zip(x.by_ref()) {
-            add_products::<W, T>(&mut acc, w, x);
+            add_products::<W, T>(&mut sums, w, x);
         }
     }
-    store(&acc, sums);
+    // SAFETY: the caller's promise.
+    unsafe { store(&sums, acc) };
 }
 
 /// Many tokens: some columns are converted once and meet all tiles.
+///
+/// # Safety
+/// As the assertions of [`float`].
 #[target_feature(enable = "neon")]
-fn converted<W: Float>(group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
+unsafe fn converted<W: Float>(
+    group: &[u8],
+    acts: &Floats,
+    tokens: Range<usize>,
+    mut target: Target<'_>,
+) {
     let mut panel = [[vdupq_n_f32(0.0); 4]; COLUMNS];
     for (b, bytes) in group.chunks(COLUMNS / W::UNIT * W::UNIT_BYTES).enumerate() {
         let n = bytes.len() / (ROWS * W::BYTES);
@@ -115,27 +129,37 @@ fn converted<W: Float>(group: &[u8], acts: &Floats, tokens: Range<usize>, sums: 
         for (to, unit) in panel.chunks_exact_mut(W::UNIT).zip(units) {
             to.copy_from_slice(&columns::<W>(unit)[..W::UNIT]);
         }
-        for (first, sums) in tokens.clone().step_by(TILE).zip(sums.chunks_mut(TILE)) {
-            let (w, x) = (&panel[..n], &acts.tile(b * COLUMNS, first)[..n * sums.len()]);
-            match sums.len() {
-                1 => one_tile::<W, 1>(w, x, sums),
-                2 => one_tile::<W, 2>(w, x, sums),
-                3 => one_tile::<W, 3>(w, x, sums),
-                _ => one_tile::<W, TILE>(w, x, sums),
+        for first in tokens.clone().step_by(TILE) {
+            let t = acts.tile_len(first);
+            let at = target.at(first - tokens.start, t, 0);
+            let acc = Acc { at, stride: target.stride, fresh: b == 0 };
+            let (w, x) = (&panel[..n], &acts.tile(b * COLUMNS, first)[..n * t]);
+            // SAFETY: sums of `t` tokens.
+            unsafe {
+                match t {
+                    1 => one_tile::<W, 1>(w, x, acc),
+                    2 => one_tile::<W, 2>(w, x, acc),
+                    3 => one_tile::<W, 3>(w, x, acc),
+                    _ => one_tile::<W, TILE>(w, x, acc),
+                }
             }
         }
     }
 }
 
-/// Continues the sums of a tile.
+/// Begins or continues the sums of a tile.
+///
+/// # Safety
+/// `acc` has sums of `T` tokens.
 #[target_feature(enable = "neon")]
-fn one_tile<W: Float, const T: usize>(w: &[Column], x: &[f32], sums: &mut [Sums]) {
-    let Some(sums) = sums.first_chunk_mut::<T>() else { return };
-    let mut acc = load(sums);
+unsafe fn one_tile<W: Float, const T: usize>(w: &[Column], x: &[f32], acc: Acc) {
+    // SAFETY: the caller's promise.
+    let mut sums: [Column; T] = unsafe { load(acc) };
     for (w, x) in w.iter().zip(x.as_chunks::<T>().0) {
-        add_products::<W, T>(&mut acc, w, x);
+        add_products::<W, T>(&mut sums, w, x);
     }
-    store(&acc, sums);
+    // SAFETY: the caller's promise.
+    unsafe { store(&sums, acc) };
 }
 
 /// One column.
@@ -165,26 +189,32 @@ fn add_products<W: Float, const T: usize>(acc: &mut [Column; T], w: &Column, x: 
     }
 }
 
+/// # Safety
+/// `acc` has sums of `T` tokens.
 #[inline]
 #[target_feature(enable = "neon")]
-fn load<const T: usize>(sums: &[Sums; T]) -> [Column; T] {
-    let mut acc = [[vdupq_n_f32(0.0); 4]; T];
-    for (acc, sums) in acc.iter_mut().zip(sums) {
-        for (acc, sums) in acc.iter_mut().zip(sums.as_chunks::<4>().0) {
-            // SAFETY: four numbers.
-            *acc = unsafe { vld1q_f32(sums.as_ptr()) };
+unsafe fn load<const T: usize>(acc: Acc) -> [Column; T] {
+    let mut sums = [[vdupq_n_f32(0.0); 4]; T];
+    if !acc.fresh {
+        for (t, sums) in sums.iter_mut().enumerate() {
+            for (r, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *sum = unsafe { vld1q_f32(acc.at.add(acc.stride * t + 4 * r)) };
+            }
         }
     }
-    acc
+    sums
 }
 
+/// # Safety
+/// As [`load`].
 #[inline]
 #[target_feature(enable = "neon")]
-fn store<const T: usize>(acc: &[Column; T], sums: &mut [Sums; T]) {
-    for (acc, sums) in acc.iter().zip(sums) {
-        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<4>().0) {
-            // SAFETY: four numbers.
-            unsafe { vst1q_f32(sums.as_mut_ptr(), *acc) };
+unsafe fn store<const T: usize>(sums: &[Column; T], acc: Acc) {
+    for (t, sums) in sums.iter().enumerate() {
+        for (r, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { vst1q_f32(acc.at.add(acc.stride * t + 4 * r), *sum) };
         }
     }
 }

@@ -5,11 +5,11 @@
 )]
 
 use super::source::{COLUMNS, Packed, Panel, Source, Unpacked};
-use super::tile::{self, TileActs};
+use super::tile::{self, Acc, TileActs};
 use crate::Neon;
 use crate::acts::Codes;
 use crate::format::Format;
-use crate::linear::Sums;
+use crate::team::Target;
 use std::ops::Range;
 
 /// The most tokens of a tile.
@@ -21,11 +21,11 @@ pub(crate) fn quant<F: Format>(
     group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
-    sums: &mut [Sums],
+    mut target: Target<'_>,
 ) {
     let n_blocks = acts.n_blocks();
     assert_eq!(group.len(), n_blocks * F::BYTES, "a group of the activations' blocks");
-    assert_eq!(sums.len(), tokens.len(), "sums for every token");
+    assert_eq!(target.n_groups, 1, "one group at a time");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
@@ -37,11 +37,13 @@ pub(crate) fn quant<F: Format>(
     // SAFETY: a `Neon` value proves that the CPU has dot products; the shapes are checked.
     unsafe {
         if tokens.len() > TILE {
-            panels::<F>(w, acts, tokens, sums);
+            panels::<F>(w, acts, tokens, target);
         } else {
             // Codes go from memory to registers once, so they are unpacked there.
             let a = TileActs::new::<F>(acts, 0, tokens.start);
-            one_tile::<F, Packed>(w, n_blocks, a, sums);
+            let t = tokens.len();
+            let acc = Acc { at: target.at(0, t, 0), stride: target.stride, fresh: true };
+            one_tile::<F, Packed>(w, n_blocks, a, t, acc);
         }
     }
 }
@@ -51,29 +53,37 @@ pub(crate) fn quant<F: Format>(
 /// # Safety
 /// As the assertions of [`quant`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut target: Target<'_>) {
     let mut panel = Panel::new();
     for block in (0..acts.n_blocks()).step_by(COLUMNS / F::K) {
         let n_blocks = (acts.n_blocks() - block).min(COLUMNS / F::K);
         let from = Packed(w.0.wrapping_add(block * F::BYTES));
         // SAFETY: blocks of the group.
         unsafe { panel.fill::<F>(from, n_blocks) };
-        for (first, sums) in tokens.clone().step_by(TILE).zip(sums.chunks_mut(TILE)) {
+        for first in tokens.clone().step_by(TILE) {
+            let t = acts.tile_len(first);
+            let at = target.at(first - tokens.start, t, 0);
+            let acc = Acc { at, stride: target.stride, fresh: block == 0 };
             let a = TileActs::new::<F>(acts, block, first);
-            // SAFETY: the tile has as many tokens as `sums`.
-            unsafe { one_tile::<F, Unpacked<'_>>(Unpacked(&panel), n_blocks, a, sums) };
+            // SAFETY: the tile has `t` tokens, with as many times 16 sums.
+            unsafe { one_tile::<F, Unpacked<'_>>(Unpacked(&panel), n_blocks, a, t, acc) };
         }
     }
 }
 
-/// Continues the sums of a tile.
+/// Begins or continues the sums of a tile of `t` tokens.
 ///
 /// # Safety
-/// `w` has that many blocks; `a` is a tile of as many tokens as `sums`.
+/// As [`tile::blocks`].
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn one_tile<F: Format, S: Source<F>>(w: S, n_blocks: usize, a: TileActs, sums: &mut [Sums]) {
-    let (t, acc) = (sums.len(), sums.as_mut_ptr().cast());
+unsafe fn one_tile<F: Format, S: Source<F>>(
+    w: S,
+    n_blocks: usize,
+    a: TileActs,
+    t: usize,
+    acc: Acc,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match t {
@@ -95,7 +105,7 @@ unsafe fn rows<F: Format, S: Source<F>, const T: usize>(
     w: S,
     n_blocks: usize,
     a: TileActs,
-    acc: *mut f32,
+    acc: Acc,
 ) {
     // SAFETY: the caller's promise.
     unsafe {

@@ -58,6 +58,6 @@ chains!(sdot, "neon,dotprod", "sdot", "16b");
 chains!(fmla, "neon", "fmla", "4s");
 
 /// [`plain_sum`], in vectors as it is.
-pub(crate) fn sum(data: &[u64]) -> u64 {
+pub(crate) fn sum(data: &[u8]) -> u64 {
     plain_sum(data)
 }

@@ -7,7 +7,7 @@
 
 use super::source::Source;
 use crate::acts::{Codes, Pair};
-use crate::format::{CHUNK, Format, ROWS};
+use crate::format::{CHUNK, Format};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -59,6 +59,17 @@ impl TileActs {
             s: self.s.wrapping_add(t),
         }
     }
+}
+
+/// Where the sums of a tile are.
+#[derive(Clone, Copy)]
+pub(super) struct Acc {
+    /// 16 sums of the first token.
+    pub(super) at: *mut f32,
+    /// From one token's to the next.
+    pub(super) stride: usize,
+    /// Whether they begin with zero, whatever is there.
+    pub(super) fresh: bool,
 }
 
 /// Integer sums of `R` vectors of rows for `T` tokens.
@@ -170,10 +181,10 @@ unsafe fn half_chunk<F: Format, S: Source<F>, const T: usize, const R: usize, co
     }
 }
 
-/// Continues the sums of `T` tokens (at most 4) by `n_blocks` blocks, for `R` vectors of rows from vector `V` on.
+/// Begins or continues the sums of `T` tokens (at most 4) by `n_blocks` blocks, for `R` vectors of rows from vector `V` on.
 ///
 /// # Safety
-/// `w` has that many blocks; `a` is a tile of `T` tokens with as many; `acc` points to 16 sums of each token. `V + R <= 4`.
+/// `w` has that many blocks; `a` is a tile of `T` tokens with as many; `acc` has sums of `T` tokens. `V + R <= 4`.
 #[target_feature(enable = "neon,dotprod")]
 pub(super) unsafe fn blocks<
     F: Format,
@@ -185,15 +196,17 @@ pub(super) unsafe fn blocks<
     w: S,
     n_blocks: usize,
     mut a: TileActs,
-    acc: *mut f32,
+    acc: Acc,
 ) {
     let mut sums = [[vdupq_n_f32(0.0); R]; T];
     // SAFETY: the caller's promise.
     unsafe {
-        let acc = acc.add(4 * V);
-        for (t, sums) in sums.iter_mut().enumerate() {
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = vld1q_f32(acc.add(ROWS * t + 4 * r));
+        let at = acc.at.add(4 * V);
+        if !acc.fresh {
+            for (t, sums) in sums.iter_mut().enumerate() {
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = vld1q_f32(at.add(acc.stride * t + 4 * r));
+                }
             }
         }
         for b in 0..n_blocks {
@@ -203,7 +216,7 @@ pub(super) unsafe fn blocks<
         }
         for (t, sums) in sums.iter().enumerate() {
             for (r, sum) in sums.iter().enumerate() {
-                vst1q_f32(acc.add(ROWS * t + 4 * r), *sum);
+                vst1q_f32(at.add(acc.stride * t + 4 * r), *sum);
             }
         }
     }
