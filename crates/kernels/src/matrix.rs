@@ -55,9 +55,14 @@ impl Matrix {
         if !Self::is_supported(ty) {
             return Err(KernelError::UnsupportedType { ty });
         }
-        let n_bytes = Self::packed_bytes(ty, n_rows, n_cols)
-            .ok_or(KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: 0 })?;
-        let packed = arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
+        let n_bytes = Self::packed_bytes(ty, n_rows, n_cols).ok_or(KernelError::MatrixShape {
+            ty,
+            n_rows,
+            n_cols,
+            n_bytes: 0,
+        })?;
+        let packed =
+            arena.take(n_bytes).map_err(|source| KernelError::Memory { n_bytes, source })?;
         Ok(Self { ty, n_rows, n_cols, packed })
     }
 
