@@ -37,6 +37,7 @@
 
 mod codes;
 mod header;
+mod words;
 
 pub(crate) use codes::{chunk_bytes, pack_row, unpack_chunk};
 pub(crate) use header::{Header, HeaderKind};
@@ -91,10 +92,10 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// Bytes of 16 rows of a block.
     const BYTES: usize = Self::HEADER.n_bytes() + Self::CHUNKS * chunk_bytes(Self::BITS);
 
-    /// A block's codes, bytes in column order.
-    type Codes: AsRef<[u8]>;
+    /// A block's codes, 8 columns a word, the first in the lowest byte.
+    type Words: AsRef<[u64]>;
     /// The codes as stored: unsigned with the format's bias added, or the bits of signed bytes.
-    fn codes(block: &Self::Block) -> Self::Codes;
+    fn words(block: &Self::Block) -> Self::Words;
     /// The scales.
     fn scales(block: &Self::Block) -> Scales;
 }
@@ -129,17 +130,6 @@ pub(crate) fn code<F: Format>(stored: u8) -> i32 {
     if F::BITS == 8 { i32::from(stored.cast_signed()) } else { i32::from(stored) - F::BIAS }
 }
 
-/// Stored form of signed codes: `bias` added.
-#[inline]
-fn biased<const N: usize>(codes: [i8; N], bias: u8) -> [u8; N] {
-    // A loop, since `map` moves arrays of this length about.
-    let mut stored = [0; N];
-    for (to, code) in stored.iter_mut().zip(codes) {
-        *to = code.cast_unsigned().wrapping_add(bias);
-    }
-    stored
-}
-
 /// Scales of fewer sub-blocks with zeros behind them.
 #[inline]
 fn sixteen<T: Copy + Default, const N: usize>(values: [T; N]) -> [T; 16] {
@@ -148,7 +138,7 @@ fn sixteen<T: Copy + Default, const N: usize>(values: [T; N]) -> [T; 16] {
 
 macro_rules! formats {
     ($($name:ident: $block:ident, $bits:literal bits - $bias:literal, by $group:literal, $header:ident,
-       |$b:ident| $codes:expr, $scales:expr;)*) => {$(
+       |$b:ident| $words:expr, $scales:expr;)*) => {$(
         #[derive(Debug, Clone, Copy)]
         pub(crate) struct $name;
         impl Format for $name {
@@ -157,10 +147,10 @@ macro_rules! formats {
             const BIAS: i32 = $bias;
             const GROUP: usize = $group;
             const HEADER: HeaderKind = HeaderKind::$header;
-            type Codes = [u8; <$block as dequant::Block>::N_ELEMS];
+            type Words = [u64; Self::K / 8];
             #[inline]
-            fn codes($b: &$block) -> Self::Codes {
-                $codes
+            fn words($b: &$block) -> Self::Words {
+                $words
             }
             #[inline]
             fn scales($b: &$block) -> Scales {
@@ -171,18 +161,21 @@ macro_rules! formats {
 }
 
 formats! {
-    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| biased(b.codes(), 8), plain(b.d);
-    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| b.codes(), plain_min(b.d, b.m);
-    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| biased(b.codes(), 16), plain(b.d);
-    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| b.codes(), plain_min(b.d, b.m);
-    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| biased(b.qs, 0), plain(b.d);
-    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
+    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| words::nibbles(&b.qs), plain(b.d);
+    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| words::nibbles(&b.qs), plain_min(b.d, b.m);
+    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| words::nibbles_and_bits(&b.qs, b.qh), plain(b.d);
+    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| words::nibbles_and_bits(&b.qs, b.qh), plain_min(b.d, b.m);
+    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| words::bytes(&b.qs), plain(b.d);
+    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles,
+        |b| words::k_two_bits(&b.qs), with_mins(b.d, b.dmin, b.scales_mins());
     Q3_K: BlockQ3_K, 3 bits - 4, by 16, Signed8,
-        |b| biased(b.codes(), 4), Scales { scales: b.scales(), ..plain(b.d) };
-    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
-    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits, |b| b.codes(), with_mins(b.d, b.dmin, b.scales_mins());
+        |b| words::k_two_bits_and_one(&b.qs, &b.hmask), Scales { scales: b.scales(), ..plain(b.d) };
+    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits,
+        |b| words::k_nibbles(&b.qs), with_mins(b.d, b.dmin, b.scales_mins());
+    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits,
+        |b| words::k_nibbles_and_bits(&b.qs, &b.qh), with_mins(b.d, b.dmin, b.scales_mins());
     Q6_K: BlockQ6_K, 6 bits - 32, by 16, Signed8,
-        |b| biased(b.codes(), 32), Scales { scales: b.scales, ..plain(b.d) };
+        |b| words::k_six_bits(&b.ql, &b.qh), Scales { scales: b.scales, ..plain(b.d) };
 }
 
 #[inline]

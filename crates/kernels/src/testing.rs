@@ -91,7 +91,8 @@ pub(crate) fn naive_dot(ty: GgmlType, row: &[u8], x: &[f32]) -> f32 {
 fn naive_quant<F: Format>(row: &[u8], x: &[f32]) -> f32 {
     let mut acc = 0.0_f32;
     for (block, x) in dequant::blocks::<F::Block>(row).unwrap().iter().zip(x.chunks_exact(F::K)) {
-        let (codes, p) = (F::codes(block), F::scales(block));
+        let (words, p) = (F::words(block), F::scales(block));
+        let codes: Vec<u8> = words.as_ref().iter().flat_map(|w| w.to_le_bytes()).collect();
         let (a, d, s): (Vec<i8>, f32, f32) = if F::K == 32 {
             let a = BlockQ8_1::quantize(x);
             (a.codes().to_vec(), a.scale(), a.scaled_sum())
@@ -101,7 +102,7 @@ fn naive_quant<F: Format>(row: &[u8], x: &[f32]) -> f32 {
         };
         let scale =
             |k: usize| if F::HEADER.has_scales() { i32::from(p.scales[k / F::GROUP]) } else { 1 };
-        let product = |k: usize| format::code::<F>(codes.as_ref()[k]) * i32::from(a[k]) * scale(k);
+        let product = |k: usize| format::code::<F>(codes[k]) * i32::from(a[k]) * scale(k);
         let isum: i32 = (0..F::K).map(product).sum();
         let (dw, m) = (dequant::f16_to_f32(p.d), dequant::f16_to_f32(p.m));
         acc = (isum as f32 * dw).mul_add(d, acc);

@@ -31,25 +31,33 @@ fn mask(n: usize) -> u8 {
     u8::MAX >> (8 - n)
 }
 
-/// Packs a row's 32 codes of `bits` bits into its lanes of a chunk, [`chunk_bytes`] long.
+/// Packs a row's 32 codes of `bits` bits, words of 8, into its lanes of a chunk, [`chunk_bytes`] long.
 #[inline(always)]
-pub(crate) fn pack_row(bits: usize, codes: &[u8; CHUNK], row: usize, chunk: &mut [u8]) {
-    let codes = codes.as_chunks::<4>().0;
+pub(crate) fn pack_row(bits: usize, words: &[u64; CHUNK / 8], row: usize, chunk: &mut [u8]) {
     let mut lines = chunk.as_chunks_mut::<64>().0.iter_mut();
     for plane in planes(bits) {
-        // Codes do not spill over: they are masked to the plane's bits before they are shifted to their place.
+        // The lowest `n` bits of each of a quad's four bytes.
         let mask = u32::from_ne_bytes([mask(plane.n); 4]);
-        for group in codes.chunks(8 / plane.n) {
+        for first in (0..8).step_by(8 / plane.n) {
             let Some(line) = lines.next() else { return };
             let mut packed = 0;
-            for (j, quad) in group.iter().enumerate() {
-                packed |= (u32::from_le_bytes(*quad) >> plane.shift & mask) << (j * plane.n);
+            for j in 0..8 / plane.n {
+                let quad = low_half(words[(first + j) / 2] >> ((first + j) % 2 * 32));
+                // Masked, a byte's code stays in its byte when it is shifted to its place.
+                packed |= (quad >> plane.shift & mask) << (j * plane.n);
             }
             if let Some(lane) = line.as_chunks_mut::<4>().0.get_mut(row) {
                 *lane = packed.to_le_bytes();
             }
         }
     }
+}
+
+/// The first four columns of a word.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the truncation is the purpose")]
+fn low_half(word: u64) -> u32 {
+    word as u32
 }
 
 /// The quads of a packed chunk.
@@ -76,8 +84,11 @@ mod tests {
 
     fn pack_chunk(bits: usize, quads: &[Quad; 8], packed: &mut [u8]) {
         for row in 0..16 {
-            let codes = std::array::from_fn(|k| quads[k / 4][row * 4 + k % 4]);
-            pack_row(bits, &codes, row, packed);
+            let words = std::array::from_fn(|i| {
+                let code = |k: usize| quads[2 * i + k / 4][row * 4 + k % 4];
+                u64::from_le_bytes(std::array::from_fn(code))
+            });
+            pack_row(bits, &words, row, packed);
         }
     }
 

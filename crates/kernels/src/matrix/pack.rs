@@ -2,7 +2,7 @@
 //!
 //! Loading packs every weight once: this is to run as fast as memory allows. All 16 rows of a group advance together,
 //! block by block, so that what is written stays in the first-level cache until it is complete, and each row's bytes are
-//! read in order; a row's codes are 32-bit words of four columns from the start, as they will lie in the lanes.
+//! read in order.
 
 use crate::format::{self, CHUNK, Float, Format, Header, ROWS};
 
@@ -18,11 +18,11 @@ pub(super) fn codes<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
         for (row, blocks) in blocks.iter().enumerate() {
             let Some(block) = blocks.get(b) else { break };
             Header::pack_row(F::HEADER, row, &F::scales(block), header);
-            let codes = F::codes(block);
-            let codes = codes.as_ref().as_chunks::<CHUNK>().0;
+            let words = F::words(block);
+            let words = words.as_ref().as_chunks::<{ CHUNK / 8 }>().0;
             let chunks = chunks.chunks_exact_mut(format::chunk_bytes(F::BITS));
-            for (codes, chunk) in codes.iter().zip(chunks) {
-                format::pack_row(F::BITS, codes, row, chunk);
+            for (words, chunk) in words.iter().zip(chunks) {
+                format::pack_row(F::BITS, words, row, chunk);
             }
         }
     }
@@ -33,12 +33,24 @@ const SPAN: usize = 64;
 
 /// Transposes up to 16 rows of `row_bytes` into a group. What belongs to other rows is left as it is.
 pub(super) fn floats<W: Float>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
-    let unit = W::UNIT * W::BYTES;
+    match W::UNIT * W::BYTES {
+        2 => transpose::<2>(rows, row_bytes, out),
+        _ => transpose::<4>(rows, row_bytes, out),
+    }
+}
+
+/// The same for units of `UNIT` bytes; the last may have only its first half.
+fn transpose<const UNIT: usize>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
     for (i, out) in out.chunks_mut(SPAN * ROWS).enumerate() {
         for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
             let span = &row[i * SPAN..row.len().min((i + 1) * SPAN)];
-            for (x, to) in span.chunks(unit).zip(out.chunks_exact_mut(W::UNIT_BYTES)) {
-                to[r * unit..][..x.len()].copy_from_slice(x);
+            let (units, half) = span.as_chunks::<UNIT>();
+            let lines = out.as_chunks_mut::<UNIT>().0.as_chunks_mut::<ROWS>().0;
+            for (unit, line) in units.iter().zip(&mut *lines) {
+                line[r] = *unit;
+            }
+            if let Some(line) = lines.get_mut(units.len()) {
+                line[r][..half.len()].copy_from_slice(half);
             }
         }
     }
