@@ -40,7 +40,7 @@ pub(super) fn nibbles_and_bits(qs: &[u8; 16], high: [u8; 4]) -> [u64; 4] {
 #[inline]
 fn spread(bits: u8) -> u64 {
     // Byte i keeps bit i; a byte that is not zero carries into its highest bit, and no further.
-    let alone = u64::from(bits) * ONE & 0x8040_2010_0804_0201;
+    let alone = (u64::from(bits) * ONE) & 0x8040_2010_0804_0201;
     (alone + 0x7F * ONE) >> 7 & ONE
 }
 
