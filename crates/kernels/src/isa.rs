@@ -4,6 +4,7 @@
 //! [`Isa::available`] and its relatives, which ask the CPU first. Kernels that need the instructions
 //! take the proof, so nothing has to be checked again per call. Every instruction set gives the same bits.
 
+use dequant::GgmlType;
 use std::fmt;
 
 /// An instruction set this CPU has.
@@ -64,6 +65,12 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vnni");
         let bf16 = is_x86_feature_detected!("avx512bf16").then_some(Avx512Bf16(()));
         all.then_some(Self { avx2, bf16 })
+    }
+
+    /// The same CPU as if it had no products of BF16.
+    #[cfg(test)]
+    pub(crate) fn without_bf16(self) -> Self {
+        Self { bf16: None, ..self }
     }
 
     /// The proof for AVX2, which is included.
@@ -139,6 +146,20 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 2,
             _ => 1,
+        }
+    }
+
+    /// Whether its kernels for weights of type `ty` store sums at any place, instead of adding to given ones.
+    pub(crate) fn stores_rows(self, ty: GgmlType) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => ty != GgmlType::BF16 || self.multiplies_bf16(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => true,
+            _ => {
+                let _ = ty;
+                false
+            }
         }
     }
 

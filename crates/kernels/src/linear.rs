@@ -48,116 +48,47 @@ pub struct Linear<'a> {
 pub(crate) type Sums = [f32; ROWS];
 
 /// Multiplies groups of 16 rows (at most [`Isa::groups`]) with some tokens (a range that begins at a tile) in blocks of
-/// codes, from sums of zero: one for each token and group, group by group.
-type QuantKernel = fn(Isa, groups: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]);
-/// The same, but the sums go straight to where the output is: a store now and then hides behind the arithmetic, where many
-/// at once would wait for the cache. `false` if the instruction set has no such kernel.
-type QuantRows = fn(Isa, groups: &[u8], &Codes, tokens: Range<usize>, Target<'_>) -> bool;
-/// As [`QuantRows`] for floating-point weights.
-type FloatRows = fn(Isa, groups: &[u8], &Floats, tokens: Range<usize>, Target<'_>) -> bool;
-/// As [`QuantKernel`] for floating-point weights.
-type FloatKernel = fn(Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]);
+/// codes, and leaves the sums in the target, which holds zeros unless [`Isa::stores_rows`].
+type QuantKernel = fn(Isa, groups: &[u8], acts: &Codes, tokens: Range<usize>, Target<'_>);
+/// The same for floating-point weights.
+type FloatKernel = fn(Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>, Target<'_>);
 
-fn quant<F: Format>(isa: Isa, group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+fn quant<F: Format>(isa: Isa, groups: &[u8], acts: &Codes, tokens: Range<usize>, to: Target<'_>) {
     match isa {
-        Isa::Scalar => scalar::linear::quant::<F>(group, acts, tokens, sums),
+        Isa::Scalar => scalar::linear::quant::<F>(groups, acts, tokens, to.into_sums()),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => crate::x86_64::linear::quant::<F>(token, group, acts, tokens, sums),
+        Isa::Avx2(token) => {
+            crate::x86_64::linear::quant::<F>(token, groups, acts, tokens, to.into_sums());
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
-            let target = Target::of(sums, tokens.len());
-            crate::x86_64::avx512::linear::quant::<F>(token, group, acts, tokens, target);
+            crate::x86_64::avx512::linear::quant::<F>(token, groups, acts, tokens, to);
         }
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => {
-            let target = Target::of(sums, tokens.len());
-            crate::aarch64::linear::quant::<F>(token, group, acts, tokens, target);
-        }
+        Isa::Neon(token) => crate::aarch64::linear::quant::<F>(token, groups, acts, tokens, to),
     }
 }
 
-fn quant_rows<F: Format>(
-    isa: Isa,
-    groups: &[u8],
-    acts: &Codes,
-    tokens: Range<usize>,
-    target: Target<'_>,
-) -> bool {
+fn float<W: Float>(isa: Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>, to: Target<'_>) {
     match isa {
+        Isa::Scalar => scalar::linear::float::<W>(groups, acts, tokens, to.into_sums()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => {
+            crate::x86_64::linear::float::<W>(token, groups, acts, tokens, to.into_sums());
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {
-            crate::x86_64::avx512::linear::quant::<F>(token, groups, acts, tokens, target);
-            true
+            crate::x86_64::avx512::float::float::<W>(token, groups, acts, tokens, to);
         }
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => {
-            crate::aarch64::linear::quant::<F>(token, groups, acts, tokens, target);
-            true
-        }
-        _ => {
-            let _ = (groups, acts, tokens, target);
-            false
-        }
-    }
-}
-
-fn float_rows<W: Float>(
-    isa: Isa,
-    groups: &[u8],
-    acts: &Floats,
-    tokens: Range<usize>,
-    target: Target<'_>,
-) -> bool {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(token) if crate::x86_64::avx512::float::knows::<W>(token) => {
-            crate::x86_64::avx512::float::float::<W>(token, groups, acts, tokens, target);
-            true
-        }
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => {
-            crate::aarch64::float::float::<W>(token, groups, acts, tokens, target);
-            true
-        }
-        _ => {
-            let _ = (groups, acts, tokens, target);
-            false
-        }
-    }
-}
-
-fn float<W: Float>(isa: Isa, group: &[u8], acts: &Floats, tokens: Range<usize>, sums: &mut [Sums]) {
-    match isa {
-        Isa::Scalar => scalar::linear::float::<W>(group, acts, tokens, sums),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(token) => {
-            if crate::x86_64::avx512::float::knows::<W>(token) {
-                let target = Target::of(sums, tokens.len());
-                return crate::x86_64::avx512::float::float::<W>(
-                    token, group, acts, tokens, target,
-                );
-            }
-            let n_tokens = tokens.len();
-            let bytes = group.len() / (sums.len() / n_tokens.max(1)).max(1);
-            for (group, sums) in group.chunks(bytes.max(1)).zip(sums.chunks_mut(n_tokens.max(1))) {
-                let (token, tokens) = (token.avx2(), tokens.clone());
-                crate::x86_64::linear::float::<W>(token, group, acts, tokens, sums);
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => {
-            let target = Target::of(sums, tokens.len());
-            crate::aarch64::float::float::<W>(token, group, acts, tokens, target);
-        }
+        Isa::Neon(token) => crate::aarch64::float::float::<W>(token, groups, acts, tokens, to),
     }
 }
 
 /// A matrix with its kernel and its activations.
 enum Kernel<'a> {
-    Quant(QuantKernel, QuantRows, &'a Codes),
-    Float(FloatKernel, FloatRows, &'a Floats),
+    Quant(QuantKernel, &'a Codes),
+    Float(FloatKernel, &'a Floats),
 }
 
 /// What a thread needs of a [`Linear`].
@@ -208,15 +139,15 @@ impl<'a> Kernel<'a> {
     fn of(w: &Matrix, acts: &'a Acts) -> Self {
         let form = w.act_form();
         with_format!(w.ty(),
-            F => Kernel::Quant(quant::<F>, quant_rows::<F>, acts.codes(F::K)),
-            W => Kernel::Float(float::<W>, float_rows::<W>, acts.floats(form)))
+            F => Kernel::Quant(quant::<F>, acts.codes(F::K)),
+            W => Kernel::Float(float::<W>, acts.floats(form)))
         .unwrap_or_else(|| unreachable!("a matrix has a supported type"))
     }
 
-    fn run(&self, isa: Isa, group: &[u8], tokens: Range<usize>, sums: &mut [Sums]) {
+    fn run(&self, isa: Isa, groups: &[u8], tokens: Range<usize>, to: Target<'_>) {
         match self {
-            Kernel::Quant(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
-            Kernel::Float(kernel, _, acts) => kernel(isa, group, acts, tokens, sums),
+            Kernel::Quant(kernel, acts) => kernel(isa, groups, acts, tokens, to),
+            Kernel::Float(kernel, acts) => kernel(isa, groups, acts, tokens, to),
         }
     }
 }
@@ -224,70 +155,66 @@ impl<'a> Kernel<'a> {
 impl Product<'_> {
     /// Computes the output columns `rows`, which begin at a group.
     fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
-        if self.write_rows(&rows, out) {
-            return;
-        }
-        // Few tokens: few sums to clear.
-        if out.n_rows() <= DYNAMIC_FROM {
+        let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
+        if plain && self.w.n_cols() > 0 && self.isa.stores_rows(self.w.ty()) {
+            self.store(rows, out);
+        } else if out.n_rows() <= DYNAMIC_FROM {
+            // Few tokens: few sums to clear.
             self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(rows, out);
         } else {
             self.sweep::<SWEEP, 2>(rows, out);
         }
     }
 
-    /// The same where nothing is to be done with the sums but to store them. `false` if that is not so.
-    fn write_rows(&self, rows: &Range<usize>, out: &mut BlockMut<'_>) -> bool {
-        let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
-        if !plain || self.w.n_cols() == 0 {
-            return false;
-        }
-        let n_tokens = out.n_rows();
+    /// `rows` of all tokens in portions of at most `n` tokens and `step` rows: (tokens, rows).
+    fn portions(
+        &self,
+        rows: Range<usize>,
+        n_tokens: usize,
+        n: usize,
+        step: usize,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let n = n / self.isa.tile() * self.isa.tile();
+        (0..n_tokens).step_by(n).flat_map(move |first| {
+            let starts = rows.clone().step_by(step);
+            let end = rows.end;
+            starts.map(move |start| (first..n_tokens.min(first + n), start..end.min(start + step)))
+        })
+    }
+
+    /// The same where nothing is to be done with the sums but to store them. They go straight to where the output is: a
+    /// store now and then hides behind the arithmetic, where many at once would wait for the cache.
+    fn store(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        let (n_tokens, first) = (out.n_rows(), rows.start);
         let step = ROWS * self.isa.groups(n_tokens);
-        let n = SWEEP / self.isa.tile() * self.isa.tile();
-        for first in (0..n_tokens).step_by(n) {
-            let tokens = first..n_tokens.min(first + n);
-            for start in rows.clone().step_by(step) {
-                let end = rows.end.min(start + step);
-                let groups = self.w.groups(start / ROWS..end / ROWS);
-                let target = out.target(tokens.clone(), start - rows.start..end - rows.start);
-                let (isa, tokens) = (self.isa, tokens.clone());
-                let done = match self.kernel {
-                    Kernel::Quant(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
-                    Kernel::Float(_, kernel, acts) => kernel(isa, groups, acts, tokens, target),
-                };
-                if !done {
-                    return false;
-                }
-            }
+        for (tokens, rows) in self.portions(rows, n_tokens, SWEEP, step) {
+            let groups = self.w.groups(rows.start / ROWS..rows.end / ROWS);
+            let to = out.target(tokens.clone(), rows.start - first..rows.end - first);
+            self.kernel.run(self.isa, groups, tokens, to);
         }
-        true
     }
 
     /// The same, at most `N` tokens and `G` groups at a time.
     fn sweep<const N: usize, const G: usize>(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
         let mut sums = [[[0.0; ROWS]; N]; G];
         let mut clean = true;
-        let n_tokens = out.n_rows();
+        let (n_tokens, first) = (out.n_rows(), rows.start);
         let step = ROWS * self.isa.groups(n_tokens).min(G);
-        let n = N / self.isa.tile() * self.isa.tile();
-        for first in (0..n_tokens).step_by(n) {
-            let tokens = first..n_tokens.min(first + n);
-            for start in rows.clone().step_by(step) {
-                let end = rows.end.min(start + step);
-                let groups = start / ROWS..end.div_ceil(ROWS);
-                let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
-                if !std::mem::take(&mut clean) {
-                    sums.fill([0.0; ROWS]);
-                }
-                self.kernel.run(self.isa, self.w.groups(groups), tokens.clone(), sums);
-                for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {
-                    let start = start + i * ROWS;
-                    let group = start..end.min(start + ROWS);
-                    let columns = start - rows.start..group.end - rows.start;
-                    let bias = self.bias.map(|bias| &bias[group]);
-                    for (token, sums) in tokens.clone().zip(sums) {
-                        self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
-                    }
+        for (tokens, rows) in self.portions(rows, n_tokens, N, step) {
+            let groups = rows.start / ROWS..rows.end.div_ceil(ROWS);
+            let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
+            if !std::mem::take(&mut clean) {
+                sums.fill([0.0; ROWS]);
+            }
+            let to = Target::of(sums, tokens.len());
+            self.kernel.run(self.isa, self.w.groups(groups), tokens.clone(), to);
+            for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {
+                let start = rows.start + i * ROWS;
+                let group = start..rows.end.min(start + ROWS);
+                let columns = start - first..group.end - first;
+                let bias = self.bias.map(|bias| &bias[group]);
+                for (token, sums) in tokens.clone().zip(sums) {
+                    self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
                 }
             }
         }

@@ -114,6 +114,19 @@ fn long_rows_and_many_tokens() {
     }
 }
 
+/// As on the first CPUs with AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn bf16_without_an_instruction_for_it() {
+    let (mut rng, team) = (Rng::new(11), Team::new(1).unwrap());
+    let Some(Isa::Avx512(token)) = Isa::from_name("avx512") else { return };
+    let w = Weights::new(&mut rng, &team, GgmlType::BF16, 85, 33);
+    for n_tokens in [1, 6, 7, 271] {
+        let x = rng.activations(33 * n_tokens);
+        w.check(Isa::Avx512(token.without_bf16()), &team, &x);
+    }
+}
+
 #[test]
 fn every_team_size() {
     let mut rng = Rng::new(3);

@@ -90,6 +90,15 @@ impl<'a> Target<'a> {
         Self { start, stride: 16, group_stride, n_rows, n_groups, _borrow: PhantomData }
     }
 
+    /// The sums of [`Self::of`], for kernels that know no other place.
+    #[expect(unsafe_code, reason = "see the SAFETY note")]
+    pub(crate) fn into_sums(self) -> &'a mut [[f32; 16]] {
+        let (stride, n) = (self.stride, self.n_rows * self.n_groups);
+        assert!(stride == 16 && self.group_stride == 16 * self.n_rows, "sums without gaps");
+        // SAFETY: the rows and groups lie one behind the other, and are borrowed for 'a.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast(), n) }
+    }
+
     /// The first of 16 places of row `row`, which are followed by those of `n` rows in all, `stride` apart.
     pub(crate) fn at(&mut self, row: usize, n: usize, group: usize) -> *mut f32 {
         assert!(row + n <= self.n_rows && group < self.n_groups, "row {row}, group {group}");

@@ -20,11 +20,6 @@ const TILE: usize = 6;
 /// Columns that are converted at once.
 const COLUMNS: usize = 256;
 
-/// Whether [`float`] knows this type; if not, AVX2 does it as well.
-pub(crate) fn knows<W: Float>(token: Avx512) -> bool {
-    W::KIND != FloatKind::BF16 || token.bf16().is_some()
-}
-
 /// Multiplies up to four groups of rows with some tokens.
 pub(crate) fn float<W: Float>(
     token: Avx512,
@@ -43,10 +38,16 @@ pub(crate) fn float<W: Float>(
         return;
     }
     if W::KIND == FloatKind::BF16 {
-        if let Some(bf16) = token.bf16() {
-            pairs(bf16, groups, acts, tokens, target);
-        }
-        return;
+        let Some(bf16) = token.bf16() else {
+            // AVX2 does it as well, one group at a time.
+            let each = target.into_sums().chunks_exact_mut(tokens.len());
+            for (group, sums) in groups.chunks_exact(group_bytes).zip(each) {
+                let tokens = tokens.clone();
+                crate::x86_64::linear::float::<W>(token.avx2(), group, acts, tokens, sums);
+            }
+            return;
+        };
+        return pairs(bf16, groups, acts, tokens, target);
     }
     assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
     let mut each = groups.chunks_exact(group_bytes);
