@@ -20,11 +20,15 @@
 
 mod forms;
 mod quantize;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tile;
 
 pub use forms::{ActForm, ActForms};
 
 use crate::{Isa, Team};
 pub(crate) use quantize::{Part, Place, Rows};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use tile::TileActs;
 
 /// Two i16 that meet two columns of weights.
 pub(crate) type Pair = [i16; 2];

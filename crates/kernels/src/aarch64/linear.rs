@@ -5,9 +5,9 @@
 )]
 
 use super::source::{COLUMNS, Packed, Panel, Source, Unpacked};
-use super::tile::{self, Acc, TileActs};
+use super::tile::{self, Acc};
 use crate::Neon;
-use crate::acts::Codes;
+use crate::acts::{Codes, TileActs};
 use crate::format::Format;
 use crate::team::Target;
 use std::ops::Range;
@@ -29,7 +29,7 @@ pub(crate) fn quant<F: Format>(
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
-    assert!(TileActs::complete::<F>(acts), "all that the format needs");
+    assert!(TileActs::complete::<F>(acts, F::BIAS > 0), "all that the format needs");
     if tokens.is_empty() || n_blocks == 0 {
         return;
     }

@@ -60,12 +60,7 @@ impl Quantize<32, 1> for Q8 {
 #[inline]
 #[target_feature(enable = "neon")]
 fn block_32(x: &[f32; 32]) -> Block<32, 1> {
-    let amax = max_magnitude(x);
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let (factor, d) = quantize::factor_32(amax);
-    let mut block = Block::zero(d);
+    let (mut block, factor) = quantize::begin_32(max_magnitude(x));
     if factor == 0.0 {
         return block;
     }
@@ -94,13 +89,7 @@ impl Quantize<256, 16> for Q8K {
 #[inline]
 #[target_feature(enable = "neon")]
 fn block_256(x: &[f32; 256]) -> Block<256, 16> {
-    let amax = max_magnitude(x);
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
-    let (factor, d) = quantize::factor_256(max);
-    let mut block = Block::zero(d);
+    let (mut block, factor) = quantize::begin_256(x, max_magnitude(x));
     if factor == 0.0 {
         return block;
     }

@@ -6,60 +6,10 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
 use super::source::Source;
-use crate::acts::{Codes, Pair};
+use crate::acts::{Pair, TileActs};
 use crate::format::{CHUNK, Format};
 use std::arch::aarch64::*;
 use std::arch::asm;
-
-/// Where a tile's activations are.
-#[derive(Clone, Copy)]
-pub(super) struct TileActs {
-    codes: *const i8,
-    minus: *const i32,
-    sums: *const Pair,
-    d: *const f32,
-    s: *const f32,
-}
-
-impl TileActs {
-    /// Whether `acts` has all that [`Self::new`] may point to.
-    pub(super) fn complete<F: Format>(acts: &Codes) -> bool {
-        let n = acts.d.len();
-        acts.codes.len() == n * F::K
-            && (F::BIAS == 0 || acts.minus.len() == n * F::K / F::GROUP)
-            && (!F::HEADER.has_m() || acts.s.len() == n)
-            && (!F::HEADER.has_mins() || Self::sums::<F>(acts).len() == n * F::K / F::GROUP / 2)
-    }
-
-    fn sums<F: Format>(acts: &Codes) -> &[Pair] {
-        if F::GROUP == 16 { &acts.sums16 } else { &acts.sums32 }
-    }
-
-    /// The tile that begins at token `first`, from block `block` on.
-    pub(super) fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
-        let at = acts.base(block, first);
-        // Arrays that the format does not use may be empty: their pointers are not followed.
-        Self {
-            codes: acts.codes.as_ptr().wrapping_add(at * F::K),
-            minus: acts.minus.as_ptr().wrapping_add(at * (F::K / F::GROUP)),
-            sums: Self::sums::<F>(acts).as_ptr().wrapping_add(at * (F::K / F::GROUP / 2)),
-            d: acts.d.as_ptr().wrapping_add(at),
-            s: acts.s.as_ptr().wrapping_add(at),
-        }
-    }
-
-    /// The same tile of `t` tokens, one block on.
-    #[inline]
-    fn next<F: Format>(self, t: usize) -> Self {
-        Self {
-            codes: self.codes.wrapping_add(t * F::K),
-            minus: self.minus.wrapping_add(t * (F::K / F::GROUP)),
-            sums: self.sums.wrapping_add(t * (F::K / F::GROUP / 2)),
-            d: self.d.wrapping_add(t),
-            s: self.s.wrapping_add(t),
-        }
-    }
-}
 
 /// Where the sums of a tile are.
 #[derive(Clone, Copy)]

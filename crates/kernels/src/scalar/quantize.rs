@@ -59,23 +59,30 @@ fn fill_blocks<const K: usize, const GROUPS: usize>(
     }
 }
 
-/// The factor for codes of a block of 32 with the largest magnitude `amax`, and the scale. The factor is 0, and with
-/// it all codes, where ggml's codes are 0 because it is infinite (a tiny scale).
+/// A block of 32 to be filled with codes, and the factor that makes them of numbers whose largest magnitude is `amax`
+/// (a NaN if one of them is). With a factor of 0 the block is complete: there is a NaN, or ggml's codes are 0 because its
+/// factor is infinite (a tiny scale).
 #[inline(always)]
-pub(crate) fn factor_32(amax: f32) -> (f32, f32) {
+pub(crate) fn begin_32(amax: f32) -> (Block<32, 1>, f32) {
     let d = amax / 127.0;
     let id = if d == 0.0 { 0.0 } else { 1.0 / d };
-    (if id.is_finite() { id } else { 0.0 }, d)
+    (Block::zero(d), if id.is_finite() { id } else { 0.0 })
 }
 
-/// The same for a block of 256, `max` being the first number of largest magnitude, with its sign.
+/// The same for a block of 256: the first number of largest magnitude, with its sign, decides.
 #[inline(always)]
-pub(crate) fn factor_256(max: f32) -> (f32, f32) {
+pub(crate) fn begin_256(x: &[f32; 256], amax: f32) -> (Block<256, 16>, f32) {
+    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
     if max == 0.0 {
-        return (0.0, 0.0);
+        return (Block::zero(0.0), 0.0);
     }
     let iscale = -127.0 / max;
-    (if iscale.is_finite() { iscale } else { 0.0 }, 1.0 / iscale)
+    (Block::zero(1.0 / iscale), if iscale.is_finite() { iscale } else { 0.0 })
+}
+
+/// The largest magnitude; a NaN if there is one.
+fn max_magnitude(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |max, x| if x.abs() > max || x.is_nan() { x.abs() } else { max })
 }
 
 /// As Q8_1: halves away from zero.
@@ -84,21 +91,18 @@ pub(crate) struct Q8;
 
 impl Quantize<32, 1> for Q8 {
     fn block(self, x: &[f32; 32]) -> Block<32, 1> {
-        if x.iter().any(|x| x.is_nan()) {
-            return Block::zero(f32::NAN);
-        }
-        let amax = x.iter().fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
-        let (factor, d) = factor_32(amax);
+        let (mut block, factor) = begin_32(max_magnitude(x));
         if factor == 0.0 {
-            return Block::zero(d);
+            return block;
         }
-        let codes = x.map(|x| {
+        block.codes = x.map(|x| {
             let v = x * factor;
             let whole = v.trunc();
             // Exact: both are multiples of the last place of `v`.
             to_code(whole + if (v - whole).abs() >= 0.5 { 1.0_f32.copysign(v) } else { 0.0 })
         });
-        Block { codes, d, lanes: [lane_sums(&codes)] }
+        block.lanes = [lane_sums(&block.codes)];
+        block
     }
 }
 
@@ -108,17 +112,14 @@ pub(crate) struct Q8K;
 
 impl Quantize<256, 16> for Q8K {
     fn block(self, x: &[f32; 256]) -> Block<256, 16> {
-        if x.iter().any(|x| x.is_nan()) {
-            return Block::zero(f32::NAN);
-        }
-        let max = x.iter().fold(0.0_f32, |max, &x| if x.abs() > max.abs() { x } else { max });
-        let (factor, d) = factor_256(max);
+        let (mut block, factor) = begin_256(x, max_magnitude(x));
         if factor == 0.0 {
-            return Block::zero(d);
+            return block;
         }
-        let codes = x.map(|x| to_code(factor * x));
-        let groups = codes.as_chunks::<16>().0;
-        Block { codes, d, lanes: std::array::from_fn(|i| lane_sums(&groups[i])) }
+        block.codes = x.map(|x| to_code(factor * x));
+        let groups = block.codes.as_chunks::<16>().0;
+        block.lanes = std::array::from_fn(|i| lane_sums(&groups[i]));
+        block
     }
 }
 

@@ -120,13 +120,9 @@ fn store(codes: __m256i, to: &mut [i8; 32]) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn block_32(x: &[f32; 32]) -> Block<32, 1> {
-    let amax = f32::from_bits(max_bits(x));
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let (factor, d) = quantize::factor_32(amax);
+    let (mut block, factor) = quantize::begin_32(f32::from_bits(max_bits(x)));
     if factor == 0.0 {
-        return Block::zero(d);
+        return block;
     }
     let (factor, sign) = (_mm256_set1_ps(factor), _mm256_set1_ps(-0.0));
     let (half, one) = (_mm256_set1_ps(0.5), _mm256_set1_ps(1.0));
@@ -142,7 +138,7 @@ fn block_32(x: &[f32; 32]) -> Block<32, 1> {
     let bytes = pack(whole);
     let sums = pair_sums(bytes);
     let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    let mut block = Block { codes: [0; 32], d, lanes: [lane_sum(sums)] };
+    block.lanes = [lane_sum(sums)];
     store(bytes, &mut block.codes);
     block
 }
@@ -150,13 +146,7 @@ fn block_32(x: &[f32; 32]) -> Block<32, 1> {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn block_256(x: &[f32; 256]) -> Block<256, 16> {
-    let amax = f32::from_bits(max_bits(x));
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
-    let (factor, d) = quantize::factor_256(max);
-    let mut block = Block::zero(d);
+    let (mut block, factor) = quantize::begin_256(x, f32::from_bits(max_bits(x)));
     if factor == 0.0 {
         return block;
     }

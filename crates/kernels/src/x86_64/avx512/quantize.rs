@@ -82,17 +82,12 @@ fn sum(whole: __m512i) -> i16 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn block_32(x: &[f32; 32]) -> Block<32, 1> {
-    let amax = f32::from_bits(max_bits(x));
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let (factor, d) = quantize::factor_32(amax);
+    let (mut block, factor) = quantize::begin_32(f32::from_bits(max_bits(x)));
     if factor == 0.0 {
-        return Block::zero(d);
+        return block;
     }
     let (factor, sign) = (_mm512_set1_ps(factor), _mm512_set1_ps(-0.0));
     let (half, one) = (_mm512_set1_ps(0.5), _mm512_set1_ps(1.0));
-    let mut block = Block::zero(d);
     let mut total = _mm512_setzero_si512();
     let codes = block.codes.as_chunks_mut::<16>().0;
     for (codes, x) in codes.iter_mut().zip(x.as_chunks::<16>().0) {
@@ -112,13 +107,7 @@ fn block_32(x: &[f32; 32]) -> Block<32, 1> {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn block_256(x: &[f32; 256]) -> Block<256, 16> {
-    let amax = f32::from_bits(max_bits(x));
-    if amax.is_nan() {
-        return Block::zero(f32::NAN);
-    }
-    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
-    let (factor, d) = quantize::factor_256(max);
-    let mut block = Block::zero(d);
+    let (mut block, factor) = quantize::begin_256(x, f32::from_bits(max_bits(x)));
     if factor == 0.0 {
         return block;
     }
