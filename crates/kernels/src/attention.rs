@@ -21,6 +21,8 @@
 //! Finally `out[d] = O[d] / L`. Queries and probabilities stay f32; only the cache is F16. All query heads that share
 //! a head of the cache are computed together, as are a few consecutive tokens of a sequence.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) mod frame;
 mod tile;
 
 use crate::kv_cache::{BLOCK, KvShape};
@@ -179,13 +181,6 @@ fn by_chunks(
 fn grid<'a>(layer: &Attention<'_>, tiles: &'a [Range<usize>], out: &'a mut [f32]) -> Grid<'a> {
     let dv = layer.cache.shape().n_embd_head_v;
     Grid { data: out, n_cols: layer.n_head * dv, rows: tiles, tile_cols: layer.group() * dv }
-}
-
-/// The positions that all queries see; if there are none, an empty range after all positions.
-pub(crate) fn common(seen: &[Range<usize>]) -> Range<usize> {
-    let start = seen.iter().map(|seen| seen.start).max().unwrap_or(0);
-    let end = seen.iter().map(|seen| seen.end).min().unwrap_or(0);
-    if start < end && seen.iter().all(|seen| !seen.is_empty()) { start..end } else { CHUNK..CHUNK }
 }
 
 #[cfg(test)]

@@ -6,23 +6,15 @@
 
 use super::unpack::halves;
 use crate::Avx2;
-use crate::attention::{CHUNK, common};
-use crate::kv_cache::{BLOCK, from_f16};
+use crate::attention::CHUNK;
+use crate::attention::frame::{self, Values};
+use crate::kv_cache::BLOCK;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// As [`crate::scalar::attention::scores`].
 pub(crate) fn scores(_: Avx2, q: &[f32], keys: &[u16], dk: usize, at: usize, out: &mut [f32]) {
-    let n_blocks = keys.len() / (BLOCK * dk);
-    let n_queries = q.len() / dk;
-    assert!(
-        keys.len() == n_blocks * BLOCK * dk && q.len() == n_queries * dk,
-        "whole blocks and queries"
-    );
-    assert!(
-        at + n_blocks * BLOCK <= CHUNK && out.len() == n_queries * CHUNK,
-        "room for the scores"
-    );
+    frame::check_scores(q, keys, dk, at, out);
     // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
     unsafe { scores_inner(q, keys, dk, at, out) };
 }
@@ -125,167 +117,72 @@ pub(crate) fn values(
     seen: &[Range<usize>],
     out: &mut [f32],
 ) {
-    assert_eq!(p.len(), seen.len() * CHUNK, "probabilities of every query");
-    assert_eq!(out.len(), seen.len() * (dv + 2), "a row for every query");
-    let n_positions = values.len() / dv;
-    assert!(
-        n_positions <= CHUNK && seen.iter().all(|seen| seen.end <= n_positions),
-        "positions of the chunk"
-    );
-    // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
-    unsafe { values_inner(p, values, dv, seen, out) };
-}
-
-/// # Safety
-/// As the assertions of [`values`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn values_inner(
-    p: &[f32],
-    values: &[u16],
-    dv: usize,
-    seen: &[Range<usize>],
-    out: &mut [f32],
-) {
-    let step = if seen.len().is_multiple_of(3) || seen.len() < 4 { 3 } else { 4 };
-    let queries =
-        p.chunks(step * CHUNK).zip(seen.chunks(step)).zip(out.chunks_mut(step * (dv + 2)));
-    for ((p, seen), out) in queries {
-        for (row, seen) in out.chunks_exact_mut(dv + 2).zip(seen) {
-            if !seen.is_empty() {
-                row[2..].fill(0.0);
-            }
-        }
-        let all = common(seen);
-        let first = seen.iter().map(|seen| seen.start..seen.end.min(all.start));
-        let last = seen.iter().map(|seen| seen.start.max(all.end)..seen.end);
-        // SAFETY: the same queries' probabilities, positions and rows.
+    let tile = if seen.len().is_multiple_of(3) || seen.len() < 4 { 3 } else { 4 };
+    frame::values(p, values, dv, seen, out, tile, |v| {
+        // SAFETY: an `Avx2` value proves that the CPU has these instructions; as many queries.
         unsafe {
-            first.enumerate().for_each(|(i, range)| one_query(p, values, dv, i, range, out));
-            let v = Values {
-                p: p.as_ptr(),
-                v: values.as_ptr(),
-                dv,
-                range: all.clone(),
-                out: out.as_mut_ptr(),
-            };
-            match seen.len() {
-                1 => v.weigh::<1, 8>(),
-                2 => v.weigh::<2, 4>(),
-                3 => v.weigh::<3, 4>(),
-                _ => v.weigh::<4, 2>(),
+            match v.n_queries() {
+                1 => weigh::<1, 8>(v),
+                2 => weigh::<2, 4>(v),
+                3 => weigh::<3, 4>(v),
+                _ => weigh::<4, 2>(v),
             }
-            last.enumerate().for_each(|(i, range)| one_query(p, values, dv, i, range, out));
         }
-    }
+    });
 }
 
-/// Continues the sums of query `i` over `range`.
+/// Continues the sums of `Q` queries, `D` times 8 dimensions at a time.
 ///
 /// # Safety
-/// As [`values_inner`]; `range` is empty or within the chunk's positions.
+/// There are `Q` queries.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_query(
-    p: &[f32],
-    values: &[u16],
-    dv: usize,
-    i: usize,
-    range: Range<usize>,
-    out: &mut [f32],
-) {
-    if !range.is_empty() {
-        let (p, out) = (p[i * CHUNK..].as_ptr(), out[i * (dv + 2)..].as_mut_ptr());
-        // SAFETY: the caller's promise, for one query.
-        unsafe { Values { p, v: values.as_ptr(), dv, range, out }.weigh::<1, 8>() };
-    }
-}
-
-/// Values to be weighted by the probabilities of some queries.
-struct Values {
-    /// Rows of [`CHUNK`].
-    p: *const f32,
-    /// Rows of `dv`.
-    v: *const u16,
-    dv: usize,
-    /// Positions.
-    range: Range<usize>,
-    /// Rows `m, l, o[dv]`.
-    out: *mut f32,
-}
-
-impl Values {
-    /// Continues the sums of `Q` queries, `D` times 8 dimensions at a time.
-    ///
-    /// # Safety
-    /// `p` and `out` have `Q` rows; `v` has the positions of `range`.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn weigh<const Q: usize, const D: usize>(&self) {
-        let mut d = 0;
-        // SAFETY: dimensions below `dv`.
-        unsafe {
-            while d + 8 * D <= self.dv {
-                self.vectors::<Q, D>(d);
-                d += 8 * D;
-            }
-            while d + 8 <= self.dv {
-                self.vectors::<Q, 1>(d);
-                d += 8;
-            }
-            while d < self.dv {
-                self.dimension::<Q>(d);
-                d += 1;
-            }
+unsafe fn weigh<const Q: usize, const D: usize>(mut values: Values<'_>) {
+    let (dv, mut d) = (values.dv(), 0);
+    // SAFETY: dimensions below `dv`.
+    unsafe {
+        while d + 8 * D <= dv {
+            vectors::<Q, D>(&mut values, d);
+            d += 8 * D;
+        }
+        while d + 8 <= dv {
+            vectors::<Q, 1>(&mut values, d);
+            d += 8;
         }
     }
+    values.rest(d);
+}
 
-    /// # Safety
-    /// As [`Self::weigh`]; `d + 8 D <= dv`.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn vectors<const Q: usize, const D: usize>(&self, d: usize) {
-        let mut acc = [[_mm256_setzero_ps(); D]; Q];
-        // SAFETY: rows and dimensions are there.
-        unsafe {
-            let row = |i: usize| self.out.add(i * (self.dv + 2) + 2 + d);
-            for (i, acc) in acc.iter_mut().enumerate() {
-                for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = _mm256_loadu_ps(row(i).add(8 * j));
-                }
+/// # Safety
+/// As [`weigh`]; `d + 8 D <= dv`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn vectors<const Q: usize, const D: usize>(values: &mut Values<'_>, d: usize) {
+    let (p, range, width) = (values.p(), values.range(), values.dv() + 2);
+    let mut acc = [[_mm256_setzero_ps(); D]; Q];
+    // SAFETY: rows and dimensions are there.
+    unsafe {
+        let out = values.out().add(2 + d);
+        for (i, acc) in acc.iter_mut().enumerate() {
+            for (j, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm256_loadu_ps(out.add(i * width + 8 * j));
             }
-            for pos in self.range.clone() {
-                let v = self.v.add(pos * self.dv + d);
-                let mut p = [_mm256_setzero_ps(); Q];
-                for (i, p) in p.iter_mut().enumerate() {
-                    *p = _mm256_broadcast_ss(&*self.p.add(i * CHUNK + pos));
-                }
-                for j in 0..D {
-                    let v = halves(v.add(8 * j).cast());
-                    for (acc, p) in acc.iter_mut().zip(p) {
-                        acc[j] = _mm256_fmadd_ps(p, v, acc[j]);
-                    }
-                }
+        }
+        for pos in range {
+            let v = values.v().add(pos * values.dv() + d);
+            let mut weights = [_mm256_setzero_ps(); Q];
+            for (i, weight) in weights.iter_mut().enumerate() {
+                *weight = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
             }
-            for (i, acc) in acc.iter().enumerate() {
-                for (j, acc) in acc.iter().enumerate() {
-                    _mm256_storeu_ps(row(i).add(8 * j), *acc);
+            for j in 0..D {
+                let v = halves(v.add(8 * j).cast());
+                for (acc, weight) in acc.iter_mut().zip(weights) {
+                    acc[j] = _mm256_fmadd_ps(weight, v, acc[j]);
                 }
             }
         }
-    }
-
-    /// # Safety
-    /// As [`Self::weigh`]; `d < dv`.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn dimension<const Q: usize>(&self, d: usize) {
-        for i in 0..Q {
-            // SAFETY: rows and dimensions are there.
-            unsafe {
-                let out = self.out.add(i * (self.dv + 2) + 2 + d);
-                for pos in self.range.clone() {
-                    let v = from_f16(*self.v.add(pos * self.dv + d));
-                    *out = (*self.p.add(i * CHUNK + pos)).mul_add(v, *out);
-                }
+        for (i, acc) in acc.iter().enumerate() {
+            for (j, acc) in acc.iter().enumerate() {
+                _mm256_storeu_ps(out.add(i * width + 8 * j), *acc);
             }
         }
     }

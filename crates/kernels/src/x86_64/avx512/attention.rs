@@ -9,8 +9,9 @@
 
 use super::unpack::halves;
 use crate::Avx512;
-use crate::attention::{CHUNK, common};
-use crate::kv_cache::{BLOCK, from_f16};
+use crate::attention::CHUNK;
+use crate::attention::frame::{self, Values};
+use crate::kv_cache::BLOCK;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -19,16 +20,7 @@ const TILE: usize = 6;
 
 /// As [`crate::scalar::attention::scores`].
 pub(crate) fn scores(_: Avx512, q: &[f32], keys: &[u16], dk: usize, at: usize, out: &mut [f32]) {
-    let n_blocks = keys.len() / (BLOCK * dk);
-    let n_queries = q.len() / dk;
-    assert!(
-        keys.len() == n_blocks * BLOCK * dk && q.len() == n_queries * dk,
-        "whole blocks and queries"
-    );
-    assert!(
-        at + n_blocks * BLOCK <= CHUNK && out.len() == n_queries * CHUNK,
-        "room for the scores"
-    );
+    frame::check_scores(q, keys, dk, at, out);
     for (q, out) in q.chunks(TILE * dk).zip(out.chunks_mut(TILE * CHUNK)) {
         let (n, q, out) = (q.len() / dk, q.as_ptr(), out[at..].as_mut_ptr());
         // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
@@ -111,161 +103,73 @@ pub(crate) fn values(
     seen: &[Range<usize>],
     out: &mut [f32],
 ) {
-    assert_eq!(p.len(), seen.len() * CHUNK, "probabilities of every query");
-    assert_eq!(out.len(), seen.len() * (dv + 2), "a row for every query");
-    let n_positions = values.len() / dv;
-    assert!(
-        n_positions <= CHUNK && seen.iter().all(|seen| seen.end <= n_positions),
-        "positions of the chunk"
-    );
-    let queries =
-        p.chunks(TILE * CHUNK).zip(seen.chunks(TILE)).zip(out.chunks_mut(TILE * (dv + 2)));
-    for ((p, seen), out) in queries {
-        // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
-        unsafe { few_queries(p, values, dv, seen, out) };
+    frame::values(p, values, dv, seen, out, TILE, |v| {
+        // SAFETY: an `Avx512` value proves that the CPU has these instructions; as many queries.
+        unsafe {
+            match v.n_queries() {
+                1 => weigh::<1>(v),
+                2 => weigh::<2>(v),
+                3 => weigh::<3>(v),
+                4 => weigh::<4>(v),
+                5 => weigh::<5>(v),
+                _ => weigh::<TILE>(v),
+            }
+        }
+    });
+}
+
+/// Continues the sums of `Q` queries, 64 dimensions at a time.
+///
+/// # Safety
+/// There are `Q` queries.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn weigh<const Q: usize>(mut values: Values<'_>) {
+    let (dv, mut d) = (values.dv(), 0);
+    // SAFETY: dimensions below `dv`.
+    unsafe {
+        while d + 64 <= dv {
+            vectors::<Q, 4>(&mut values, d);
+            d += 64;
+        }
+        while d + 16 <= dv {
+            vectors::<Q, 1>(&mut values, d);
+            d += 16;
+        }
     }
+    values.rest(d);
 }
 
 /// # Safety
-/// As the assertions of [`values`]; at most [`TILE`] queries.
+/// As [`weigh`]; `d + 16 D <= dv`.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn few_queries(
-    p: &[f32],
-    values: &[u16],
-    dv: usize,
-    seen: &[Range<usize>],
-    out: &mut [f32],
-) {
-    for (row, seen) in out.chunks_exact_mut(dv + 2).zip(seen) {
-        if !seen.is_empty() {
-            row[2..].fill(0.0);
-        }
-    }
-    let all = common(seen);
-    let v =
-        Values { p: p.as_ptr(), v: values.as_ptr(), dv, range: all.clone(), out: out.as_mut_ptr() };
-    // SAFETY: the same queries' probabilities, positions and rows; each range is within what its query sees.
+unsafe fn vectors<const Q: usize, const D: usize>(values: &mut Values<'_>, d: usize) {
+    let (p, range, width) = (values.p(), values.range(), values.dv() + 2);
+    let mut acc = [[_mm512_setzero_ps(); D]; Q];
+    // SAFETY: rows and dimensions are there.
     unsafe {
-        for (i, seen) in seen.iter().enumerate() {
-            v.one_query(i, seen.start..seen.end.min(all.start));
-        }
-        match seen.len() {
-            1 => v.weigh::<1>(),
-            2 => v.weigh::<2>(),
-            3 => v.weigh::<3>(),
-            4 => v.weigh::<4>(),
-            5 => v.weigh::<5>(),
-            _ => v.weigh::<TILE>(),
-        }
-        for (i, seen) in seen.iter().enumerate() {
-            v.one_query(i, seen.start.max(all.end)..seen.end);
-        }
-    }
-}
-
-/// Values to be weighted by the probabilities of some queries.
-#[derive(Clone)]
-struct Values {
-    /// Rows of [`CHUNK`].
-    p: *const f32,
-    /// Rows of `dv`.
-    v: *const u16,
-    dv: usize,
-    /// Positions.
-    range: Range<usize>,
-    /// Rows `m, l, o[dv]`.
-    out: *mut f32,
-}
-
-impl Values {
-    /// Continues the sums of query `i` over `range`.
-    ///
-    /// # Safety
-    /// As [`Self::weigh`] for that query; `range` is empty or within the chunk's positions.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn one_query(&self, i: usize, range: Range<usize>) {
-        if !range.is_empty() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let (p, out) = (self.p.add(i * CHUNK), self.out.add(i * (self.dv + 2)));
-                Self { p, out, range, ..*self }.weigh::<1>();
+        let out = values.out().add(2 + d);
+        for (i, acc) in acc.iter_mut().enumerate() {
+            for (j, acc) in acc.iter_mut().enumerate() {
+                *acc = _mm512_loadu_ps(out.add(i * width + 16 * j));
             }
         }
-    }
-
-    /// Continues the sums of `Q` queries, 64 dimensions at a time.
-    ///
-    /// # Safety
-    /// `p` and `out` have `Q` rows; `v` has the positions of `range`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn weigh<const Q: usize>(&self) {
-        let mut d = 0;
-        // SAFETY: dimensions below `dv`.
-        unsafe {
-            while d + 64 <= self.dv {
-                self.vectors::<Q, 4>(d);
-                d += 64;
+        for pos in range {
+            let v = values.v().add(pos * values.dv() + d);
+            let mut lines = [_mm512_setzero_ps(); D];
+            for (j, line) in lines.iter_mut().enumerate() {
+                *line = halves(v.add(16 * j).cast());
             }
-            while d + 16 <= self.dv {
-                self.vectors::<Q, 1>(d);
-                d += 16;
-            }
-            while d < self.dv {
-                self.dimension::<Q>(d);
-                d += 1;
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Self::weigh`]; `d + 16 D <= dv`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn vectors<const Q: usize, const D: usize>(&self, d: usize) {
-        let mut acc = [[_mm512_setzero_ps(); D]; Q];
-        // SAFETY: rows and dimensions are there.
-        unsafe {
-            let out = self.out.add(2 + d);
             for (i, acc) in acc.iter_mut().enumerate() {
-                for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = _mm512_loadu_ps(out.add(i * (self.dv + 2) + 16 * j));
-                }
-            }
-            for pos in self.range.clone() {
-                let v = self.v.add(pos * self.dv + d);
-                let mut lines = [_mm512_setzero_ps(); D];
-                for (j, line) in lines.iter_mut().enumerate() {
-                    *line = halves(v.add(16 * j).cast());
-                }
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let p = _mm512_set1_ps(*self.p.add(i * CHUNK + pos));
-                    for (acc, v) in acc.iter_mut().zip(lines) {
-                        *acc = _mm512_fmadd_ps(p, v, *acc);
-                    }
-                }
-            }
-            for (i, acc) in acc.iter().enumerate() {
-                for (j, acc) in acc.iter().enumerate() {
-                    _mm512_storeu_ps(out.add(i * (self.dv + 2) + 16 * j), *acc);
+                let p = _mm512_set1_ps(*p.add(i * CHUNK + pos));
+                for (acc, v) in acc.iter_mut().zip(lines) {
+                    *acc = _mm512_fmadd_ps(p, v, *acc);
                 }
             }
         }
-    }
-
-    /// # Safety
-    /// As [`Self::weigh`]; `d < dv`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn dimension<const Q: usize>(&self, d: usize) {
-        for i in 0..Q {
-            // SAFETY: rows and dimensions are there.
-            unsafe {
-                let out = self.out.add(i * (self.dv + 2) + 2 + d);
-                for pos in self.range.clone() {
-                    let v = from_f16(*self.v.add(pos * self.dv + d));
-                    *out = (*self.p.add(i * CHUNK + pos)).mul_add(v, *out);
-                }
+        for (i, acc) in acc.iter().enumerate() {
+            for (j, acc) in acc.iter().enumerate() {
+                _mm512_storeu_ps(out.add(i * width + 16 * j), *acc);
             }
         }
     }
