@@ -57,7 +57,10 @@ impl Bpe {
             joined.clear();
             joined.push_str(left);
             joined.push_str(right);
-            let ids = (vocab.find(left), vocab.find(right), vocab.find(&joined));
+            // Most vocabularies have the results in the order of the merges.
+            let next = bpe.results.last().map_or(NONE, |last| last + 1);
+            let joined = vocab.find_near(next, &joined);
+            let ids = (vocab.find(left), vocab.find(right), joined);
             let (Some(left), Some(right), Some(result)) = ids else {
                 return Err(problem(MergeProblem::UnknownPart));
             };
@@ -199,8 +202,9 @@ struct Scratch {
 
 /// The parts of an entry of the merge list: they are separated by the first space that is not its first character.
 fn split_merge(merge: &str) -> Result<(&str, &str), MergeProblem> {
-    let first = merge.chars().next().ok_or(MergeProblem::NoSpace)?.len_utf8();
-    let space = merge[first..].find(' ').ok_or(MergeProblem::NoSpace)? + first;
+    // Of a first character of several bytes none is a space.
+    let mut bytes = merge.bytes().enumerate().skip(1);
+    let (space, _) = bytes.find(|(_, byte)| *byte == b' ').ok_or(MergeProblem::NoSpace)?;
     match &merge[space + 1..] {
         "" => Err(MergeProblem::EmptyPart),
         right => Ok((&merge[..space], right)),

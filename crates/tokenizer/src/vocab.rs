@@ -1,6 +1,6 @@
 //! The list of tokens: texts, types and scores, and the way from a text to its id.
 
-use crate::arena::Arena;
+use crate::arena::Texts;
 use crate::error::{TokenizerError, excerpt};
 use gguf_parse::{ArrayView, Metadata};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -69,7 +69,7 @@ impl Attr {
 /// The tokens.
 #[derive(Debug)]
 pub(crate) struct Vocab {
-    texts: Arena,
+    texts: Texts,
     attrs: Vec<Attr>,
     scores: Vec<f32>,
     by_text: HashTable<u32>,
@@ -89,7 +89,7 @@ impl Vocab {
             return Err(TokenizerError::VocabSize { n_tokens });
         }
         let mut vocab = Self {
-            texts: Arena::default(),
+            texts: Texts::default(),
             attrs: read_attrs(metadata, n_tokens)?,
             scores: read_scores(metadata, n_tokens)?,
             by_text: HashTable::with_capacity(n_tokens),
@@ -119,10 +119,9 @@ impl Vocab {
             return Err(TokenizerError::ByteToken { id, text: excerpt(text) });
         }
         match text {
-            "" => self.texts.tail().extend_from_slice(format!("[EMPTY_{id}]").as_bytes()),
-            _ => self.texts.tail().extend_from_slice(text.as_bytes()),
+            "" => self.texts.push(&format!("[EMPTY_{id}]")),
+            _ => self.texts.push(text),
         }
-        self.texts.finish_string();
 
         let text = self.texts.get(id);
         self.max_token_bytes = self.max_token_bytes.max(text.len());
@@ -152,16 +151,23 @@ impl Vocab {
 
     /// The text of `id`, empty past the end.
     pub(crate) fn text(&self, id: u32) -> &str {
-        // Every text was pushed as a `str`.
-        std::str::from_utf8(self.texts.get(id as usize)).unwrap_or_default()
+        self.texts.get(id as usize)
     }
 
     /// The token with this text; the first of duplicates.
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
-        let text = text.as_bytes();
         self.by_text
             .find(self.hasher.hash_one(text), |&id| self.texts.get(id as usize) == text)
             .copied()
+    }
+
+    /// [`Self::find`] for a text that probably is the token `guess`.
+    pub(crate) fn find_near(&self, guess: u32, text: &str) -> Option<u32> {
+        let is_first = || self.duplicates.binary_search(&guess).is_err();
+        if self.text(guess) == text && !text.is_empty() && is_first() {
+            return Some(guess);
+        }
+        self.find(text)
     }
 
     /// The flags of `id`, none past the end.
@@ -192,7 +198,8 @@ impl Vocab {
 
     /// In how many ways the tokens can be split in two between characters: the most merges there can be.
     pub(crate) fn n_splits(&self) -> usize {
-        self.ids().map(|id| self.text(id).chars().count() - 1).sum()
+        // No text is empty.
+        self.texts.n_chars() - self.len()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::Matrix;
+use crate::format::{self, Format, Header, ROWS, with_format};
 use crate::testing::{Rng, TYPES, same};
 use crate::{Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
@@ -25,6 +26,81 @@ fn rows_come_back_exactly() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The packed bytes against the plainest reading of the layout: quads built code by code, absent rows all zeros.
+#[test]
+fn groups_are_packed_as_documented() {
+    fn check<F: Format>(w: &Matrix, bytes: &[u8]) {
+        let rows: Vec<&[F::Block]> = bytes
+            .chunks(bytes.len() / w.n_rows())
+            .map(|row| dequant::blocks(row).unwrap())
+            .collect();
+        for (group, rows) in rows.chunks(ROWS).enumerate() {
+            for (b, packed) in w.group(group).chunks_exact(F::BYTES).enumerate() {
+                let codes: Vec<Vec<u8>> = rows
+                    .iter()
+                    .map(|row| F::words(&row[b]))
+                    .map(|words| words.as_ref().iter().flat_map(|w| w.to_le_bytes()).collect())
+                    .collect();
+                let (header, chunks) = packed.split_at(F::HEADER.n_bytes());
+                let chunks = chunks.chunks_exact(format::chunk_bytes(F::BITS));
+                for (c, chunk) in chunks.enumerate() {
+                    let quads = std::array::from_fn(|quad| {
+                        std::array::from_fn(|i| {
+                            let column = c * format::CHUNK + quad * 4 + i % 4;
+                            codes.get(i / 4).map_or(0, |codes| codes[column])
+                        })
+                    });
+                    assert_eq!(format::unpack_chunk(F::BITS, chunk), quads, "{:?}", w.ty());
+                }
+                let header = Header::unpack(F::HEADER, header);
+                let absent = rows.len()..ROWS;
+                assert!(header.d[absent.clone()].iter().all(|d| *d == 0.0), "absent rows");
+                assert!(header.m[absent].iter().all(|m| *m == 0.0), "absent rows");
+            }
+        }
+    }
+    let (mut rng, team) = (Rng::new(23), Team::new(2).unwrap());
+    for ty in TYPES {
+        for n_rows in [1, 7, 16, 23, 33] {
+            let bytes = rng.weights(ty, n_rows, 512);
+            let w = Matrix::pack(Isa::detect(), ty, n_rows, 512, &bytes, &team, &Arena::new());
+            let w = w.unwrap();
+            let _ = with_format!(ty, F => check::<F>(&w, &bytes), _W => ());
+        }
+    }
+}
+
+#[test]
+fn slices_are_packed_as_the_whole() {
+    let (mut rng, team, arena) = (Rng::new(24), Team::new(2).unwrap(), Arena::new());
+    for ty in TYPES {
+        // The float types in an odd number of columns, beyond a line that is transposed at once.
+        let n_cols = if ty.block_elems() == 1 { 77 } else { 512 };
+        let (n_rows, row_bytes) = (71, ty.row_bytes(n_cols).unwrap());
+        let bytes = rng.weights(ty, n_rows, n_cols);
+        let whole = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team, &arena).unwrap();
+        let mut w = Matrix::zeroed(Isa::detect(), ty, n_rows, n_cols, &arena).unwrap();
+        for rows in [16..64, 0..16, 64..71, 32..48] {
+            let slice = &bytes[rows.start * row_bytes..rows.end * row_bytes];
+            w.pack_rows(rows.start, slice, &team).unwrap();
+        }
+        assert!(w.groups(0..5) == whole.groups(0..5), "{}", ty.name());
+        let (mut got, mut want) = (vec![0.0; n_cols], vec![0.0; n_cols]);
+        for (r, row) in bytes.chunks_exact(row_bytes).enumerate() {
+            w.dequantize_row(r, &mut got);
+            dequant::dequantize(ty, row, &mut want).unwrap();
+            assert!(got.iter().zip(&want).all(|(&a, &b)| same(a, b)), "{} row {r}", ty.name());
+        }
+        // In the middle of a group, part of one, beyond the end, no whole row.
+        for (first_row, n_bytes) in
+            [(8, 16 * row_bytes), (0, row_bytes), (64, 8 * row_bytes), (0, 16 * row_bytes - 1)]
+        {
+            let error = w.pack_rows(first_row, &bytes[..n_bytes], &team).unwrap_err();
+            assert!(matches!(error, KernelError::MatrixShape { .. }), "{error:?}");
         }
     }
 }
