@@ -1,7 +1,7 @@
 #!/bin/sh
 # Captures every golden anew and rewrites the manifest:
-#     golden/capture/run_all.sh R N MODELS
-# R and N are the folders of the two builds that build_reference.sh made; MODELS is a folder for models and
+#     golden/capture/run_all.sh R N S MODELS
+# R, N and S are the folders of the three builds that build_reference.sh made; MODELS is a folder for models and
 # vocabularies, filled where something is missing. Needs cargo and two gigabytes, and takes about half an hour.
 set -eu
 
@@ -10,9 +10,10 @@ absolute() { mkdir -p "$1" && (cd "$1" && pwd); }
 
 r=$(absolute "${1:?folder of build R}")
 n=$(absolute "${2:?folder of build N}")
-models=$(absolute "${3:?folder for models}")
-for build in R N; do
-    case $build in R) dir=$r ;; *) dir=$n ;; esac
+s=$(absolute "${3:?folder of build S}")
+models=$(absolute "${4:?folder for models}")
+for build in R N S; do
+    case $build in R) dir=$r ;; N) dir=$n ;; *) dir=$s ;; esac
     if [ "$(cat "$dir/reference-build" 2>/dev/null)" != "$build" ]; then
         echo "$dir is no build $build: make it with build_reference.sh $build $dir" >&2
         exit 2
@@ -56,5 +57,8 @@ for name in smollm2-q4_1 smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k; do
     echo "== text.py --native, $name"
     "$n/bin/python" text.py --name "$name" --model "$models/$name.gguf" --native
 done
+
+capture templates.py --server "$s/build/bin/llama-server" --source "$s/source/vendor/llama.cpp" \
+    --model smollm2-q4_1="$models/smollm2-q4_1.gguf" --model qwen2.5-coder-0.5b="$models/qwen2.5-coder-0.5b.gguf"
 
 capture manifest.py

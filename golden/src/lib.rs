@@ -4,6 +4,7 @@
 //! Nothing here depends on another crate of the workspace.
 
 pub mod hostile;
+pub mod package;
 pub mod text;
 pub mod trace;
 

@@ -1,0 +1,21 @@
+//! The second tier: the templates that come with llama.cpp, against its engine.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support {
+    pub(crate) mod goldens;
+}
+
+use support::goldens;
+
+#[test]
+fn the_collection_renders_as_llama_cpp_renders_it() {
+    let cache = model_store::Store::open().unwrap().root().join("templates");
+    let folder = golden::package::extract(&cache, "models/templates/", ".jinja");
+    let source = |name: &str| {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).unwrap();
+        let info = golden::info("templates", &format!("llama.cpp/{name}"));
+        assert_eq!(golden::package::sha256(text.as_bytes()), info["template_sha256"], "{name}");
+        text
+    };
+    assert_eq!(goldens::check_all("llama.cpp", source), 70);
+}
