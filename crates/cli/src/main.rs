@@ -19,6 +19,7 @@ mod quantize;
 mod run;
 mod synth;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 
