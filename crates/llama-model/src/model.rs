@@ -154,10 +154,10 @@ impl Model {
         low * 256
     }
 
-    /// The training context, or the largest that fits into half of the free memory: a default for `n_ctx`.
+    /// The training context, or the largest that fits into half of the free memory: a default for the `n_ctx` of `options`.
     #[must_use]
-    pub fn default_context(&self) -> usize {
-        let fits = self.max_context(&ContextOptions::default(), memory::available() / 2);
+    pub fn default_context(&self, options: &ContextOptions) -> usize {
+        let fits = self.max_context(options, memory::available() / 2);
         self.hparams.n_ctx_train.min(fits.max(256))
     }
 
