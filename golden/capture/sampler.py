@@ -3,20 +3,25 @@
     python golden/capture/sampler.py [--smollm2 FILE]
 
 drives libllama's sampler API on synthetic logits; no model is needed. The cases are in
-sampler_cases.txt. With SmolLM2 also what DRY makes of texts as sequence breakers, in its vocabulary.
+sampler_cases.txt. With SmolLM2 also what DRY makes of texts as sequence breakers, in its vocabulary
+(dry_breakers.json).
 """
 
+import argparse
 import collections
 import ctypes
 import hashlib
+import json
 import pathlib
 
 import llama_cpp
 import numpy as np
 
 import common
+import tokens
 
 CASES = pathlib.Path(__file__).with_name("sampler_cases.txt")
+BREAKERS = CASES.with_name("dry_breakers.json")
 CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 NEG_INF = np.float32(-np.inf)
 
@@ -282,7 +287,39 @@ def case_text(line, case):
     return "\n".join(lines)
 
 
+def breakers_text(case, vocab):
+    """What DRY takes from the logits of which tokens behind a text, all logits being 0."""
+    breakers = [text.encode() for text in case["breakers"]]
+    assert all(0 < len(text) <= 40 for text in breakers)
+    sampler = llama_cpp.llama_sampler_init_dry(
+        vocab.vocab, 1.0, 2.0, 0, 1000, (ctypes.c_char_p * len(breakers))(*breakers), len(breakers)
+    )
+    ids = vocab.encode(case["text"], False, False)
+    for token in ids:
+        llama_cpp.llama_sampler_accept(sampler, token)
+    items = np.zeros(vocab.n, CANDIDATE)
+    items["id"] = np.arange(vocab.n)
+    array = llama_cpp.llama_token_data_array(items.ctypes.data_as(llama_cpp.llama_token_data_p), vocab.n, -1, False)
+    llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+    llama_cpp.llama_sampler_free(sampler)
+    lines = [f"{case['name']}: {ids}"]
+    # The penalties are whole numbers: powers of 2.
+    lines += [f"  {row['id']} {int(row['logit'])}" for row in items[items["logit"] != 0]]
+    return "\n".join(lines)
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smollm2", type=pathlib.Path, metavar="FILE")
+    args = parser.parse_args()
+    if args.smollm2:
+        vocab = tokens.Vocab(args.smollm2)
+        text = "\n".join(breakers_text(case, vocab) for case in json.loads(BREAKERS.read_text()))
+        vocab.close()
+        info = common.provenance(
+            script="sampler.py", model="smollm2-q4_1", model_sha256=common.sha256(args.smollm2)
+        )
+        print(common.write_snap("sampler", "dry_breakers", text, info))
     texts = collections.defaultdict(list)
     for line in CASES.read_text().splitlines():
         if not line or line.startswith("#"):
