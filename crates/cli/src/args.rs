@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Measure how fast models run, and how far that is from what the machine could do
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Write down every tensor of an evaluation
+    #[command(after_help = crate::trace::args::EXAMPLES)]
+    Trace(crate::trace::args::TraceArgs),
     /// Write a model of random weights, to measure a shape without having a model of it
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path

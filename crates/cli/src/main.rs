@@ -20,6 +20,7 @@ mod run;
 mod sampling;
 mod synth;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 

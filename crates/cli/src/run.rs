@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Exit, CliErro
     // What is wrong with the command line is told before a model is fetched or loaded.
     sampling::check(&args.sampling)?;
     let isa = isa(&args.isa)?;
-    let prompt = prompt::read(args)?;
+    let prompt = prompt::read(args.ids.as_deref(), args.prompt.as_deref(), args.file.as_deref())?;
 
     let path = model::resolve(&args.model)?;
     let mut timings = Timings::default();
