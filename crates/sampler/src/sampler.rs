@@ -17,7 +17,7 @@ enum Step {
     Typical(Typical),
     TopP(TopP),
     MinP(MinP),
-    Xtc(Xtc),
+    Xtc(Box<Xtc>),
     Temperature(Temperature),
 }
 
@@ -32,7 +32,7 @@ impl Step {
             Stage::TypicalP => Typical::new(params).map(Self::Typical),
             Stage::TopP => TopP::new(params).map(Self::TopP),
             Stage::MinP => MinP::new(params).map(Self::MinP),
-            Stage::Xtc => Xtc::new(params, seed).map(Self::Xtc),
+            Stage::Xtc => Xtc::new(params, seed).map(Box::new).map(Self::Xtc),
             Stage::Temperature => Temperature::new(params).map(Self::Temperature),
             Stage::AdaptiveP => None,
         }

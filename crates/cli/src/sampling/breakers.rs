@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn breakers_have_a_length() {
         check(&["\n".to_owned(), "x".repeat(40)]).unwrap();
-        for bad in [String::new(), "x".repeat(41)] {
-            assert!(check(&[bad.clone()]).is_err(), "{bad:?}");
+        for bad in [[String::new()], ["x".repeat(41)]] {
+            assert!(check(&bad).is_err(), "{bad:?}");
         }
     }
 }

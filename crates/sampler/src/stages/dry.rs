@@ -101,8 +101,8 @@ impl Dry {
     }
 
     fn penalize(&self, candidates: &mut Candidates) {
-        /// ln of the highest f32, as llama.cpp writes it.
-        const MAX_LN: f32 = 88.722_839_1;
+        /// ln of the highest f32.
+        const MAX_LN: f32 = 88.722_84;
         // Powers stay finite; where the base is nearly 1 they do so anyway.
         let max_exponent = if self.base > 1.000_001 {
             #[expect(
