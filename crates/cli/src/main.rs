@@ -18,6 +18,7 @@ mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod sampling;
 mod synth;
 mod tokenize;
 mod trace;
