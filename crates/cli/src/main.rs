@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod bench;
+mod cache;
 mod errors;
 mod human;
 mod inspect;
@@ -17,8 +18,10 @@ mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod sampling;
 mod synth;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 
