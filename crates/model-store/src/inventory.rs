@@ -43,7 +43,7 @@ impl Store {
     /// The models in the cache: those of the registry table in its order, then those of the hub by name.
     #[must_use]
     pub fn list(&self) -> Vec<CachedModel> {
-        let named = registry::registry()
+        let named = registry()
             .iter()
             .filter_map(|model| CachedModel::at(model.name.to_owned(), vec![self.cached(model)?]));
         let mut all: Vec<_> = named.collect();
