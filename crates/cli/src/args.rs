@@ -1,5 +1,11 @@
 //! The command line.
-use crate::{cache::CacheArgs, sampling::SamplingArgs};
+use crate::{
+    cache::CacheArgs,
+    manual::{CompletionsArgs, ManArgs},
+    pull::{ListArgs, PullArgs, RmArgs},
+    sampling::SamplingArgs,
+    show::ShowArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_model::Numerics;
 use std::{ffi::OsString, path::PathBuf, str::FromStr};
@@ -23,7 +29,7 @@ Examples:
   lockstep inspect smollm2                       what is in the file
   lockstep quantize model.gguf small.gguf Q4_K_M
 
-A MODEL is a path, a short name (see `lockstep list`), or hf:OWNER/REPO/FILE.gguf.
+A MODEL is a path, a short name (see `lockstep list`), hf:OWNER/REPO/FILE.gguf, or hf:OWNER/REPO:QUANT.
 Exit status: 0 success, 2 usage, 65 malformed input, 66 missing or unreadable input, 69 not supported,
 70 a defect of lockstep, 71 not enough memory, 74 input/output error, 130 interrupted.";
 
@@ -68,8 +74,16 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path
     Pull(PullArgs),
-    /// List the models that have a short name
+    /// List the models that have a short name, and what the cache holds
     List(ListArgs),
+    /// Remove models from the cache
+    Rm(RmArgs),
+    /// Show what a model is: architecture, parameters, quantization, context, license
+    Show(ShowArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -292,19 +306,6 @@ pub(crate) struct SynthArgs {
     /// Where the random numbers begin; the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PullArgs {
-    /// A short name (see `lockstep list`) or hf:OWNER/REPO/FILE.gguf
-    pub(crate) name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Print a JSON array
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// [`Numerics`] by name.

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 /// The tensors of one type together.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Sum {
-    pub(super) n_tensors: usize,
-    pub(super) n_elems: u64,
-    pub(super) n_bytes: u64,
+pub(crate) struct Sum {
+    pub(crate) n_tensors: usize,
+    pub(crate) n_elems: u64,
+    pub(crate) n_bytes: u64,
 }
 
 /// Sums by type, the largest first.
-pub(super) fn by_type(gguf: &Gguf) -> Vec<(GgmlType, Sum)> {
+pub(crate) fn by_type(gguf: &Gguf) -> Vec<(GgmlType, Sum)> {
     let mut sums: BTreeMap<GgmlType, Sum> = BTreeMap::new();
     for tensor in gguf.tensors() {
         let sum = sums.entry(tensor.ty).or_default();
@@ -28,22 +28,22 @@ pub(super) fn by_type(gguf: &Gguf) -> Vec<(GgmlType, Sum)> {
 
 /// Memory in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// All tensors as they are in the file; repacking changes that by a few percent.
-    pub(super) weights_bytes: u64,
+    pub(crate) weights_bytes: u64,
     /// The f16 cache of keys and values for each position of the context.
-    pub(super) kv_bytes_per_position: Option<u64>,
+    pub(crate) kv_bytes_per_position: Option<u64>,
     /// The same for every type of cache that the model's heads can have.
-    pub(super) kv_bytes_per_position_by_type: BTreeMap<&'static str, u64>,
+    pub(crate) kv_bytes_per_position_by_type: BTreeMap<&'static str, u64>,
     /// The context the model was trained with.
-    pub(super) n_ctx_train: Option<u64>,
+    pub(crate) n_ctx_train: Option<u64>,
     /// Weights and the cache of that context.
-    pub(super) total_bytes: Option<u64>,
+    pub(crate) total_bytes: Option<u64>,
 }
 
 impl Plan {
     /// From the hyper-parameters, as far as the file has them.
-    pub(super) fn new(gguf: &Gguf) -> Self {
+    pub(crate) fn new(gguf: &Gguf) -> Self {
         let number = |key: &str| hparam(gguf, key);
         let cache = |ty: KvType| {
             let n_head_kv = number("attention.head_count_kv").or(number("attention.head_count"))?;
@@ -75,7 +75,7 @@ impl Plan {
 }
 
 /// `ARCHITECTURE.key` as a number.
-fn hparam(gguf: &Gguf, key: &str) -> Option<u64> {
+pub(crate) fn hparam(gguf: &Gguf, key: &str) -> Option<u64> {
     let metadata = gguf.metadata();
     let arch: &str = metadata.get("general.architecture").ok()?;
     metadata.get::<u32>(&format!("{arch}.{key}")).ok().map(u64::from)

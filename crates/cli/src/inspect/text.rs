@@ -71,7 +71,7 @@ fn type_name(value: Value<'_>) -> String {
 }
 
 /// A value on one line; long ones are cut.
-fn value_text(value: Value<'_>) -> String {
+pub(crate) fn value_text(value: Value<'_>) -> String {
     match value {
         Value::Array(array) => {
             let mut items: Vec<_> = array.iter().take(MAX_ITEMS).map(value_text).collect();
