@@ -5,7 +5,7 @@ use crate::{
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
-    output, pull, quantize, run, synth, tokenize,
+    manual, output, pull, quantize, run, show, synth, tokenize, trace,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -41,9 +41,14 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Quantize(args) => quantize::quantize(args, &interrupt),
         Command::Bench(args) => bench::bench(args, &interrupt),
+        Command::Trace(args) => trace::trace(args, &interrupt),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),
+        Command::Rm(args) => pull::rm(args),
+        Command::Show(args) => show::show(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `lockstep inspect`: what is in a file, without loading it.
 mod json;
-mod plan;
+pub(crate) mod plan;
 mod text;
+
+pub(crate) use text::value_text;
 
 use crate::{
     args::InspectArgs,

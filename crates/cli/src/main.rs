@@ -7,18 +7,23 @@
 mod app;
 mod args;
 mod bench;
+mod cache;
 mod errors;
 mod human;
 mod inspect;
 mod interrupt;
+mod manual;
 mod model;
 mod output;
 mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod sampling;
+mod show;
 mod synth;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -20,7 +20,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar that counts bytes.
     pub(crate) fn bytes(label: &'static str) -> Self {
-        Self::new(label, "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}")
+        Self::new(label, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {elapsed}")
     }
 
     /// A bar that counts something else.

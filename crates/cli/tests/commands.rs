@@ -32,10 +32,44 @@ fn help_and_version() {
     assert!(!top.stdout.contains('\x1b'), "no colors into a pipe: {top:?}");
     let version = run(&["--version"]).expect_success();
     assert_eq!(version.stdout, format!("lockstep {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "tokenize", "inspect", "quantize", "bench", "synth", "pull", "list"] {
+    let commands = ["run", "tokenize", "inspect", "quantize", "bench", "synth", "pull", "list"];
+    for command in commands.into_iter().chain(["rm", "show", "completions", "man"]) {
         let help = run(&[command, "--help"]).expect_success();
         assert!(help.stdout.contains("Usage: lockstep"), "{command}: {help:?}");
         assert!(top.stdout.contains(&format!("  {command} ")), "{command} is not in {top:?}");
+    }
+}
+
+#[test]
+fn samplers_are_llama_cpps_flags() {
+    let model = t1();
+    let picks = |flags: &[&str]| {
+        let args = ["run", "--json", "-m", model.str(), "aa", "-n", "12", "--seed", "3"];
+        run(&[&args, flags].concat()).expect_success().json()["ids"].clone()
+    };
+    let greedy = picks(&["--temp", "0"]);
+    assert_eq!(picks(&["--samplers", "top_k", "--top-k", "1"]), greedy, "one candidate");
+    let mirostat = ["--mirostat", "2", "--mirostat-ent", "0", "--mirostat-lr", "0"];
+    assert_eq!(picks(&mirostat), greedy, "no surprise is allowed");
+    let dry = ["--temp", "0", "--dry-multiplier", "1000", "--dry-allowed-length", "0"];
+    let dry = picks(&[&dry[..], &["--dry-sequence-breaker", "none"]].concat());
+    let mut seen: Vec<_> = dry.as_array().unwrap().iter().map(|id| id.as_u64()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 12, "no token follows twice: {dry}");
+    for (flags, wanted) in [
+        (&["--samplers", "top_k;infill"][..], "\"infill\" is no sampler"),
+        (&["--sampler-seq", "kz"], "'z' is no sampler"),
+        (&["--mirostat", "3"], "--mirostat is 3; must be 0, 1 or 2"),
+        (&["--mirostat-ent", "-1"], "--mirostat-ent is -1"),
+        (&["--top-nsigma", "nan"], "--top-nsigma is NaN"),
+        (&["--dry-base", "0.5"], "--dry-base is 0.5; must be"),
+        (&["--dry-sequence-breaker", ""], "--dry-sequence-breaker has 0 bytes"),
+        (&["--samplers", "xtc", "--sampler-seq", "x"], "cannot be used with"),
+    ] {
+        let outcome = run(&[&["run", "-m", model.str(), "aa"], flags].concat());
+        assert_eq!(outcome.status, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains(wanted), "{wanted}: {outcome:?}");
     }
 }
 
@@ -112,6 +146,29 @@ fn neither_cache_nor_threads_change_a_bit() {
     assert_eq!(without_timings(run_json(&model, &["abab", "-n", "12"])), scalar);
 }
 
+/// The cache's types are what they are for every arithmetic, and what one has not it refuses.
+#[test]
+fn types_of_the_cache() {
+    let model = t1();
+    for numerics in ["fast", "reference", "oracle"] {
+        let args = ["abab", "-n", "12", "--numerics", numerics, "--logits", "262"];
+        let with = |k, v| {
+            let types = ["-ctk", k, "-ctv", v];
+            without_timings(run_json(&model, &[&args[..], &types].concat()))
+        };
+        let (f16, f32) = (with("f16", "f16"), with("f32", "f32"));
+        assert_eq!(f16, without_timings(run_json(&model, &args)), "f16 is the default");
+        assert_eq!(f16["steps"] == f32["steps"], numerics == "oracle", "{numerics}");
+    }
+    let args = ["run", "-m", model.str(), "abab", "-ctv", "q8_0", "--numerics", "reference"];
+    let refused = run(&args);
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the type of values is q8_0; must be f32 or f16"),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn where_the_text_ends() {
     let model = t1();
@@ -150,13 +207,14 @@ fn the_same_seed_writes_the_same() {
 
 #[test]
 fn the_models_own_sampling_defaults() {
-    let greedy =
-        T1::new().set_f32("general.sampling.temp", 0.0).set_u32("general.sampling.mirostat", 2);
+    let greedy = T1::new()
+        .set_f32("general.sampling.temp", 0.0)
+        .set_str("general.sampling.sequence", "infill;temperature");
     let model = TempFile::new("t1.gguf", &greedy.build());
     let args = ["run", "aa", "--json", "-n", "20", "-m", model.str()];
     let outcome = run(&args).expect_success();
     assert_eq!(outcome.json()["ids"], run_json(&model, &["aa", "-n", "20"])["ids"]);
-    assert!(outcome.stderr.contains("general.sampling.mirostat"), "{outcome:?}");
+    assert!(outcome.stderr.contains("general.sampling.sequence"), "{outcome:?}");
     let flag = run(&[&args[..], &["--temp", "5", "--seed", "1"]].concat()).expect_success().json();
     assert_ne!(flag["ids"], outcome.json()["ids"], "a flag wins");
 }
@@ -277,6 +335,66 @@ fn names_of_models() {
 }
 
 #[test]
+fn what_was_fetched_is_listed_and_removed() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().join("models/smollm2");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    std::fs::copy(common::smollm2(), &file).unwrap();
+    let with_cache =
+        |args: &[&str]| finish(lockstep().args(args).env("LOCKSTEP_CACHE", cache.path()), b"");
+    with_cache(&["pull", "smollm2"]).expect_success();
+    let listed = with_cache(&["list", "--json"]).expect_success().json();
+    assert_eq!(listed[0]["path"], common::arg(&file), "{listed}");
+    assert!(listed[0]["fetched"].as_u64().unwrap() > 1_700_000_000, "{listed}");
+    let removed = with_cache(&["rm", "smollm2"]).expect_success().stdout;
+    assert!(removed.ends_with("smollm2: 93.8 MiB freed\n"), "{removed}");
+    assert!(!file.exists() && removed.contains(common::arg(&file)), "{removed}");
+    for name in ["smollm2", common::arg(&common::smollm2())] {
+        let again = with_cache(&["rm", name]);
+        assert_eq!(again.status, Some(66), "{again:?}");
+        assert!(again.stderr.contains("is no model in the cache (which is empty)"), "{again:?}");
+    }
+    assert!(common::smollm2().exists(), "what lies elsewhere stays");
+}
+
+#[test]
+fn what_a_model_is() {
+    let text = run(&["show", "smollm2"]).expect_success().stdout;
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split_once("  ").unwrap_or_default()).collect();
+    let value = |label: &str| lines.iter().find(|l| l.0 == label).map(|l| l.1.trim());
+    assert_eq!(value("architecture"), Some("llama"), "{text}");
+    assert_eq!(value("parameters"), Some("135M"), "{text}");
+    assert_eq!(value("quantization"), Some("Q4_1"), "{text}");
+    assert_eq!(value("context length"), Some("8,192"), "{text}");
+    assert_eq!(value("chat template"), Some("yes"), "{text}");
+    let json = run(&["show", "smollm2", "--json"]).expect_success().json();
+    assert_eq!((&json["n_layer"], &json["n_vocab"]), (&json!(30), &json!(49_152)), "{json}");
+    let made_up = run(&["show", t1().str()]).expect_success().stdout;
+    assert!(made_up.contains("chat template      no"), "{made_up}");
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell]).expect_success().stdout;
+        assert!(script.contains("lockstep") && script.contains("mirostat"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "tcsh"]).status, Some(2));
+    let page = run(&["man"]).expect_success().stdout;
+    assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("man1");
+    let written = run(&["man", common::arg(&dir)]).expect_success().stdout;
+    assert!(written.contains("lockstep-run.1"), "{written}");
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), written.lines().count(), "nothing else: {names:?}");
+    let run_page = std::fs::read_to_string(dir.join("lockstep-run.1")).unwrap();
+    assert!(run_page.contains("top\\-k") && run_page.contains("EXTRA"), "{run_page}");
+}
+
+#[test]
 fn offline_errors_say_what_to_do() {
     for args in [&["pull", "smollm2"][..], &["run", "x"], &["inspect", "smollm2"]] {
         let outcome = offline(args);
@@ -295,6 +413,8 @@ fn offline_errors_say_what_to_do() {
     assert_eq!(hub.status, Some(66), "{hub:?}");
     assert!(hub.stderr.contains("hf:o/r/x.gguf"), "{hub:?}");
     assert_eq!(offline(&["pull", "hf:o"]).status, Some(2));
+    let quant = offline(&["pull", "hf:o/r:Q4_K_M"]);
+    assert_eq!(quant.status, Some(66), "{quant:?}");
 }
 
 #[test]

@@ -70,8 +70,35 @@ pub enum StoreError {
         /// The hash of what arrived.
         found: String,
     },
+    /// A name that is none of the cache's models, or fits several.
+    #[error(
+        "{name} {} in the cache ({})",
+        if *several { "fits several models" } else { "is no model" },
+        if names.is_empty() { "which is empty".to_owned() } else { names.join(", ") }
+    )]
+    NotCached {
+        /// What was asked for.
+        name: String,
+        /// Whether it fits several.
+        several: bool,
+        /// Those it fits, or all there are.
+        names: Vec<String>,
+    },
+    /// A repository without a file that is wanted.
+    #[error(
+        "{name} has no such GGUF file ({}); name one as hf:OWNER/REPO/FILE.gguf",
+        if files.is_empty() { "none at all".to_owned() } else { format!("it has {}", files.join(", ")) }
+    )]
+    HubFile {
+        /// What was asked for.
+        name: String,
+        /// The GGUF files there are.
+        files: Vec<String>,
+    },
     /// `hf:` with something behind it that names no file of a repository.
-    #[error("{name}: must be hf:OWNER/REPO/FILE.gguf or hf:OWNER/REPO@REVISION/FILE.gguf")]
+    #[error(
+        "{name}: must be hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO:QUANT or hf:OWNER/REPO; @REVISION may follow REPO"
+    )]
     HubName {
         /// What was asked for.
         name: String,
@@ -107,6 +134,8 @@ impl StoreError {
             | Self::NoSuchFile { .. }
             | Self::NoCacheFolder
             | Self::Fetch { .. }
+            | Self::NotCached { .. }
+            | Self::HubFile { .. }
             | Self::Hub { .. } => StoreErrorKind::Missing,
             Self::HubName { .. } => StoreErrorKind::Usage,
             Self::Wheel { .. } | Self::Hash { .. } => StoreErrorKind::Malformed,
@@ -118,7 +147,10 @@ impl StoreError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnknownName { .. } | Self::NoSuchFile { .. } => "E-NOFILE",
+            Self::UnknownName { .. }
+            | Self::NoSuchFile { .. }
+            | Self::NotCached { .. }
+            | Self::HubFile { .. } => "E-NOFILE",
             Self::NoCacheFolder => "E-NOCACHE",
             Self::Fetch { .. } | Self::Hub { .. } => "E-FETCH",
             Self::HubName { .. } => "E-HUBNAME",

@@ -4,7 +4,7 @@
 //! `ROOT/hub`, in the hub's own layout (`models--OWNER--REPO/{blobs,snapshots,refs}`). Large files carry their
 //! SHA-256 as ETag: it is checked once, after the download. The access token is `$HF_TOKEN`, else the one that
 //! `hf auth login` left; the endpoint is `$HF_ENDPOINT`, else the public hub.
-use crate::{Progress, StoreError, cache, hash, stamp};
+use crate::{Progress, StoreError, cache, hash, inventory, stamp};
 use hf_hub::{
     Cache, Repo, RepoType,
     api::sync::{Api, ApiBuilder, ApiError, Metadata},
@@ -14,6 +14,59 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
 };
+
+mod choice;
+
+pub(crate) use choice::is_of;
+
+/// What may stand behind `hf:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HubName {
+    File(HubFile),
+    Repo(HubRepo),
+}
+
+impl HubName {
+    /// `OWNER/REPO[@REVISION]/FILE.gguf` or `OWNER/REPO[@REVISION][:QUANT]`. `None` if it is anything else.
+    pub(crate) fn parse(rest: &str) -> Option<Self> {
+        HubFile::parse(rest).map(Self::File).or_else(|| HubRepo::parse(rest).map(Self::Repo))
+    }
+}
+
+/// A repository, of which one file is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HubRepo {
+    /// `owner/repo`.
+    pub(crate) repo: String,
+    pub(crate) revision: String,
+    pub(crate) quant: Option<String>,
+}
+
+impl HubRepo {
+    fn parse(rest: &str) -> Option<Self> {
+        let (rest, quant) = match rest.split_once(':') {
+            Some((rest, quant)) => (rest, Some(quant)),
+            None => (rest, None),
+        };
+        let (owner, repo) = rest.split_once('/')?;
+        let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
+        let names = [owner, repo, revision].into_iter().chain(quant);
+        names.into_iter().all(is_plain_name).then(|| Self {
+            repo: format!("{owner}/{repo}"),
+            revision: revision.to_owned(),
+            quant: quant.map(str::to_owned),
+        })
+    }
+
+    fn repo(&self) -> Repo {
+        Repo::with_revision(self.repo.clone(), RepoType::Model, self.revision.clone())
+    }
+
+    /// The file of that name.
+    fn file(&self, file: &str) -> Option<HubFile> {
+        HubFile::parse(&format!("{}@{}/{file}", self.repo, self.revision))
+    }
+}
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +132,63 @@ impl Hub {
         }
     }
 
-    /// The local path of `file` (of its first shard); `name` is what the user wrote.
+    /// The local path of what `wanted` means; `name` is what the user wrote.
     pub(crate) fn resolve(
+        &self,
+        name: &str,
+        wanted: &HubName,
+        progress: Progress<'_>,
+    ) -> Result<PathBuf, StoreError> {
+        match wanted {
+            HubName::File(file) => self.resolve_file(name, file, progress),
+            HubName::Repo(repo) => self.resolve_file(name, &self.choose(name, repo)?, progress),
+        }
+    }
+
+    /// The file that is wanted of a repository. A quantization that is there already needs no network.
+    fn choose(&self, name: &str, wanted: &HubRepo) -> Result<HubFile, StoreError> {
+        let local = self.local_files(&wanted.repo());
+        let choose = |files: &[String]| {
+            choice::choose(files, wanted.quant.as_deref()).and_then(|file| wanted.file(file))
+        };
+        if let Some(file) = choose(&local).filter(|_| wanted.quant.is_some()) {
+            return Ok(file);
+        }
+        let listed = self.api().map(|api| api.repo(wanted.repo())).and_then(|repo| repo.info());
+        let files: Vec<String> = match listed {
+            Ok(info) => info.siblings.into_iter().map(|sibling| sibling.rfilename).collect(),
+            Err(e) => {
+                let problem = explain(&e);
+                return choose(&local)
+                    .ok_or_else(|| StoreError::Hub { name: name.to_owned(), problem });
+            }
+        };
+        choose(&files).ok_or_else(|| StoreError::HubFile {
+            name: name.to_owned(),
+            files: files.into_iter().filter(|file| file.ends_with(".gguf")).collect(),
+        })
+    }
+
+    /// The files of a repository that [`Self::find`] finds.
+    fn local_files(&self, repo: &Repo) -> Vec<String> {
+        let mut files = Vec::new();
+        for root in [Some(&self.folder), self.shared.as_ref()].into_iter().flatten() {
+            let folder = root.join(repo.folder_name());
+            let commit = fs::read_to_string(folder.join("refs").join(repo.revision()));
+            let Ok(commit) = commit else { continue };
+            let snapshot = folder.join("snapshots").join(commit.trim());
+            for path in inventory::files_under(&snapshot) {
+                let name = path.strip_prefix(&snapshot).ok().and_then(Path::to_str);
+                files.extend(name.map(|name| name.replace('\\', "/")));
+            }
+        }
+        files.retain(|file| self.find(repo, file).is_some());
+        files.sort();
+        files
+    }
+
+    /// The local path of `file` (of its first shard).
+    fn resolve_file(
         &self,
         name: &str,
         file: &HubFile,

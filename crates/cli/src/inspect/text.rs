@@ -51,10 +51,12 @@ fn write_plan(out: &mut dyn Write, gguf: &Gguf) -> io::Result<()> {
         )?;
     }
     writeln!(out, "  {:<44} {:>10}", "all weights", human::bytes(plan.weights_bytes))?;
-    let Some(per_position) = plan.kv_bytes_per_position else { return Ok(()) };
-    writeln!(out, "  {:<44} {:>10}", "KV cache for each token (f16)", human::bytes(per_position))?;
+    for (ty, per_position) in &plan.kv_bytes_per_position_by_type {
+        let label = format!("KV cache for each token ({ty})");
+        writeln!(out, "  {label:<44} {:>10}", human::bytes(*per_position))?;
+    }
     if let (Some(n_ctx), Some(total)) = (plan.n_ctx_train, plan.total_bytes) {
-        let label = format!("weights and the training context ({n_ctx})");
+        let label = format!("weights and the training context ({n_ctx}, f16)");
         writeln!(out, "  {label:<44} {:>10}", human::bytes(total))?;
     }
     Ok(())
@@ -69,7 +71,7 @@ fn type_name(value: Value<'_>) -> String {
 }
 
 /// A value on one line; long ones are cut.
-fn value_text(value: Value<'_>) -> String {
+pub(crate) fn value_text(value: Value<'_>) -> String {
     match value {
         Value::Array(array) => {
             let mut items: Vec<_> = array.iter().take(MAX_ITEMS).map(value_text).collect();

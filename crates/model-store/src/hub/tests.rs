@@ -29,6 +29,17 @@ fn data() -> Vec<u8> {
     (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
+/// Each file has its own bytes.
+fn data_of(path: &str) -> Vec<u8> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let mut bytes = data();
+    let n = name.len().min(bytes.len());
+    if name != "x.gguf" {
+        bytes[..n].copy_from_slice(&name.as_bytes()[..n]);
+    }
+    bytes
+}
+
 impl Server {
     fn start(mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -79,8 +90,19 @@ fn answer(
     if let Mood::Status(code) = mood {
         return write!(out, "HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
+    if path.starts_with("/api/models/o/r") {
+        let files = ["README.md", "m-F16.gguf", "m-Q4_K_M.gguf", "s-Q6_K-00001-of-00002.gguf"];
+        let files = files.map(|file| format!("{{\"rfilename\": \"{file}\"}}")).join(", ");
+        let body = format!("{{\"sha\": \"{COMMIT}\", \"siblings\": [{files}]}}");
+        let n = body.len();
+        return write!(
+            out,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {n}\r\n\
+             Connection: close\r\n\r\n{body}"
+        );
+    }
     if path.starts_with("/o/r/resolve/") {
-        let sha256 = hash::sha256_of(&data()[..])?;
+        let sha256 = hash::sha256_of(&data_of(&path)[..])?;
         let etag = if let Mood::Etag(etag) = mood { etag } else { &sha256 };
         return write!(
             out,
@@ -89,7 +111,7 @@ fn answer(
         );
     }
     let (start, end) = range.split_once('-').unwrap_or(("0", ""));
-    let (data, start) = (data(), start.parse::<usize>().unwrap());
+    let (data, start) = (data_of(&path), start.parse::<usize>().unwrap());
     let end = end.parse().map_or(data.len(), |e: usize| e + 1);
     let body = &data[start..end];
     write!(
@@ -116,7 +138,7 @@ fn hub(server: &Server, root: &TempDir) -> Hub {
 }
 
 fn resolve(hub: &Hub, rest: &str) -> Result<PathBuf, StoreError> {
-    hub.resolve("hf:…", &HubFile::parse(rest).unwrap(), &mut |_, _| {})
+    hub.resolve("hf:…", &HubName::parse(rest).unwrap(), &mut |_, _| {})
 }
 
 #[test]
@@ -130,6 +152,17 @@ fn names() {
     assert_eq!(split.files, all);
     assert_eq!(HubFile::parse("o/r/m-00002-of-00003.gguf").unwrap().files.len(), 1);
     assert_eq!(HubFile::parse("o/r/m-00001-of-99999.gguf").unwrap().files.len(), 1);
+    let repo = |rest| match HubName::parse(rest) {
+        Some(HubName::Repo(repo)) => (repo.repo, repo.revision, repo.quant.unwrap_or_default()),
+        other => panic!("{rest}: {other:?}"),
+    };
+    assert_eq!(repo("o/r"), ("o/r".into(), "main".into(), String::new()));
+    assert_eq!(repo("o/r@v1:Q4_K_M"), ("o/r".into(), "v1".into(), "Q4_K_M".into()));
+    for bad in
+        ["", "o", "o/r:", "o/r:a/b", "o/r:..", "../r:x", "o/r/x.bin", "o/r/x.gguf:Q4_0", "o:r"]
+    {
+        assert_eq!(HubName::parse(bad), None, "{bad:?}");
+    }
     for bad in [
         "",
         "o",
@@ -157,7 +190,7 @@ fn fetched_once_and_verified() {
     let mut hub = hub(&server, &root);
     hub.token = Some("secret".to_owned());
     let mut steps = Vec::new();
-    let file = HubFile::parse("o/r@dev/x.gguf").unwrap();
+    let file = HubName::parse("o/r@dev/x.gguf").unwrap();
     let path = hub.resolve("hf:…", &file, &mut |done, all| steps.push((done, all))).unwrap();
     assert_eq!(fs::read(&path).unwrap(), data());
     assert!(path.starts_with(root.path()), "{path:?}");
@@ -174,6 +207,72 @@ fn fetched_once_and_verified() {
         token: None,
     };
     assert_eq!(resolve(&other, "o/r@dev/x.gguf").unwrap(), path);
+}
+
+#[test]
+fn a_repository_and_a_quantization_are_a_file() {
+    let (server, root) = (Server::start(Mood::Honest), tempfile::tempdir().unwrap());
+    let here = hub(&server, &root);
+    assert!(resolve(&here, "o/r").unwrap().ends_with("m-Q4_K_M.gguf"));
+    let path = resolve(&here, "o/r:f16").unwrap();
+    assert!(path.ends_with("m-F16.gguf"), "{path:?}");
+    assert!(resolve(&here, "o/r:Q6_K").unwrap().ends_with("s-Q6_K-00001-of-00002.gguf"));
+    let error = resolve(&here, "o/r:Q2_K").unwrap_err();
+    assert!(matches!(error, StoreError::HubFile { .. }), "{error}");
+    assert!(error.to_string().contains("m-F16.gguf"), "{error}");
+    let offline = Hub { endpoint: Some("http://127.0.0.1:9".to_owned()), ..hub(&server, &root) };
+    assert_eq!(resolve(&offline, "o/r:f16").unwrap(), path, "what is there needs no network");
+    assert!(resolve(&offline, "o/r").unwrap().ends_with("m-Q4_K_M.gguf"));
+    assert_eq!(resolve(&offline, "o/r:Q2_K").unwrap_err().code(), "E-FETCH");
+}
+
+#[test]
+fn what_is_there_is_listed_and_removed() {
+    let (server, root) = (Server::start(Mood::Honest), tempfile::tempdir().unwrap());
+    let here = hub(&server, &root);
+    let store = crate::Store::at(root.path());
+    assert_eq!(store.list(), [], "an empty cache");
+    for name in ["o/r:Q6_K", "o/r:F16", "o/r@dev/x.gguf"] {
+        resolve(&here, name).unwrap();
+    }
+    let names = |store: &crate::Store| -> Vec<(String, u64)> {
+        store.list().into_iter().map(|model| (model.name, model.n_bytes)).collect()
+    };
+    let (f16, q6_k) = ("hf:o/r/m-F16.gguf", "hf:o/r/s-Q6_K-00001-of-00002.gguf");
+    // The server has one commit for all revisions, so `dev` is `main` here.
+    let all = [(f16, 1_200_000), (q6_k, 2_400_000), ("hf:o/r/x.gguf", 1_200_000)];
+    assert_eq!(names(&store), all.map(|(name, n)| (name.to_owned(), n)));
+    for (name, several) in [("hf:o/r", true), ("hf:o/r:Q4_0", false), ("./x.gguf", false)] {
+        let error = store.remove(name).unwrap_err();
+        assert!(
+            matches!(error, StoreError::NotCached { several: s, .. } if s == several),
+            "{error}"
+        );
+    }
+    let removed = store.remove("hf:o/r:q6_k").unwrap();
+    assert_eq!((removed.n_bytes, removed.files.len()), (2_400_000, 2));
+    assert_eq!(store.remove(f16).unwrap().n_bytes, 1_200_000);
+    let path = store.list()[0].path.clone();
+    assert_eq!(store.remove("hf:o/r").unwrap().n_bytes, 1_200_000);
+    assert!(!path.exists() && store.list().is_empty(), "{path:?}");
+    assert_eq!(store.remove("hf:o/r").unwrap_err().code(), "E-NOFILE");
+    assert!(resolve(&here, "o/r:F16").unwrap().exists(), "fetched anew");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_link_leads_to_outside_stays() {
+    let (server, root) = (Server::start(Mood::Honest), tempfile::tempdir().unwrap());
+    let path = resolve(&hub(&server, &root), "o/r/x.gguf").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("precious.gguf");
+    fs::write(&outside, b"precious").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&outside, &path).unwrap();
+    stamp::write(&path, "abc");
+    let removed = crate::Store::at(root.path()).remove("hf:o/r").unwrap();
+    assert_eq!((removed.n_bytes, removed.files), (0, vec![path]));
+    assert_eq!(fs::read(&outside).unwrap(), b"precious");
 }
 
 #[test]
