@@ -3,8 +3,7 @@
     python tokens.py --smollm2 FILE [--qwen2.5-coder-0.5b FILE] [--vocabs FOLDER] [--only NAME ...]
 
 FOLDER holds the `ggml-vocab-*.gguf` of llama.cpp (`vendor/llama.cpp/models` of the source package of the reference).
-The texts are those of golden/tokens/strings.json. The made-up vocabularies follow the recipes below, which
-crates/tokenizer/tests follows too, so that the tests need no file for them.
+The texts are those of golden/tokens/strings.json; vocabs.py makes up vocabularies.
 """
 
 import argparse
@@ -13,39 +12,81 @@ import hashlib
 import json
 import pathlib
 import struct
-import sys
 import tempfile
+import threading
 
 import common
 import llama_cpp
 import reference  # noqa: F401  (starts the library, silences it)
+import vocabs
 
-STRINGS = common.GOLDEN / "tokens" / "strings.json"
-
-# Vocabularies of the source package whose pre-tokenizer lockstep has.
+# Vocabularies of the source package.
 VOCABS = [
     "aquila",
     "baichuan",
+    "bert-bge",
     "command-r",
+    "deepseek-coder",
+    "deepseek-llm",
+    "falcon",
+    "gemma-4",
     "gpt-2",
     "gpt-neox",
     "llama-bpe",
     "llama-spm",
     "mpt",
+    "nomic-bert-moe",
     "phi-3",
     "qwen2",
     "qwen35",
     "refact",
     "starcoder",
 ]
-PRES = ["default", "gpt-2", "smollm", "qwen2", "qwen35", "llama-bpe"]
-
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+# One name of each way of cutting text into words.
+PRES = [
+    "afmoe",
+    "bloom",
+    "chameleon",
+    "deepseek-coder",
+    "deepseek-llm",
+    "deepseek-v3",
+    "default",
+    "exaone-moe",
+    "falcon",
+    "gpt-2",
+    "gpt-4o",
+    "granite-embed-multi-97m",
+    "jais-2",
+    "kimi-k2",
+    "laguna",
+    "llama-bpe",
+    "minicpm5",
+    "qwen2",
+    "qwen35",
+    "seed-coder",
+    "smollm",
+    "spark2_5",
+    "superbpe",
+    "tekken",
+    "tiny_aya",
+    "ufakzeka",
+    "viking",
+    "youtu",
+]
+# The other names.
+PRES_TOO = """
+    llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano mpt starcoder phi-2 jina-es jina-de gigachat
+    jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert gemma4 granite-embed-multi-311m sarvam-moe jina-v1-en jina-v2-code
+    roberta-bpe refact command-r deepseek-r1-qwen kormo f2llmv2 stablelm2 olmo dbrx smaug-bpe poro-chat chatglm-bpe
+    glm4 glm5 jais codeshell gpt3-finnish exaone exaone4 minerva-7b megrez llama4 kanana2 talkie cohere2moe trillion
+    granite-docling bailingmoe bailingmoe2 llada-moe hunyuan hunyuan-dense hy_v4 joyai-llm grok-2 minimax-m2 solar-open
+    mellum2
+""".split()
 
 
 def read_strings():
     """(name, text) of every entry; broken UTF-8 is made whole with U+FFFD, as lockstep does before it tokenizes."""
-    for entry in json.loads(STRINGS.read_text()):
+    for entry in json.loads(vocabs.STRINGS.read_text()):
         if "hex" in entry:
             text = bytes.fromhex(entry["hex"]).decode("utf-8", "replace")
         else:
@@ -70,7 +111,7 @@ class Vocab:
 
     def encode(self, text, add_special, parse_special):
         data = text.encode()
-        size = len(data) + 8
+        size = 4 * len(data) + 8
         ids = (llama_cpp.llama_token * size)()
         n = llama_cpp.llama_tokenize(self.vocab, data, len(data), ids, size, add_special, parse_special)
         assert n >= 0, n
@@ -109,14 +150,18 @@ def sha256_of_strings(items):
 
 
 def show_ids(ids):
-    """All of them, or of many the first, the last, their number and the SHA-256 of them as little-endian u32."""
+    """All of them, or of many the first, the last, their number and the SHA-256 of them as little-endian u32, of which
+    half is enough."""
     if not ids:
         return "none"
     words = [str(i) for i in ids]
-    if len(ids) > 24:
-        digest = hashlib.sha256(struct.pack(f"<{len(ids)}I", *ids)).hexdigest()
-        words = [*words[:16], "...", *words[-2:], f"({len(ids)} ids, sha256 {digest})"]
+    if len(ids) > 14:
+        words = [*words[:6], "...", words[-1], f"({len(ids)} ids, sha256 {sha256_of_ids(ids)})"]
     return " ".join(words)
+
+
+def sha256_of_ids(ids):
+    return hashlib.sha256(struct.pack(f"<{len(ids)}I", *ids)).hexdigest()[:32]
 
 
 def relation(ids, base):
@@ -141,8 +186,8 @@ def show_text(text, original):
     if text == original:
         return "="
     escaped = escape(text)
-    if len(escaped) > 160:
-        return f"sha256 {hashlib.sha256(text.encode()).hexdigest()} ({len(text)} characters)"
+    if len(escaped) > 80:
+        return f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:32]} ({len(text)} characters)"
     return f'"{escaped}"'
 
 
@@ -154,6 +199,9 @@ def yes(value):
     return "true" if value else "false"
 
 
+FIM = [getattr(llama_cpp, f"llama_vocab_fim_{role}") for role in ("pre", "suf", "mid", "pad", "rep", "sep")]
+
+
 def describe(vocab):
     """The snapshot of one vocabulary. Of each text, lines that would only say `=` are left out."""
     v, ids = vocab.vocab, range(vocab.n)
@@ -163,6 +211,9 @@ def describe(vocab):
         f"tokens: {vocab.n}",
         f"bos: {optional(llama_cpp.llama_vocab_bos(v))}, added: {yes(llama_cpp.llama_vocab_get_add_bos(v))}",
         f"eos: {optional(llama_cpp.llama_vocab_eos(v))}, added: {yes(llama_cpp.llama_vocab_get_add_eos(v))}",
+        f"sep: {optional(llama_cpp.llama_vocab_sep(v))}, added: {yes(llama_cpp.llama_vocab_get_add_sep(v))}",
+        f"pad, mask: {optional(llama_cpp.llama_vocab_pad(v))} {optional(llama_cpp.llama_vocab_mask(v))}",
+        f"fim: {' '.join(optional(get(v)) for get in FIM)}",
         f"end of generation: {show_ids(eog)}",
         f"control: {show_ids(control)}",
         f"texts: sha256 {sha256_of_strings(vocab.text(i) for i in ids)}",
@@ -185,118 +236,10 @@ def describe(vocab):
     return "\n".join(lines)
 
 
-# Made-up vocabularies.
-
-
-def byte_alphabet():
-    """The character that byte-level BPE writes for each byte."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(256) if b not in plain]
-    return [chr(b) if b in plain else chr(0x100 + others.index(b)) for b in range(256)]
-
-
-def pairs_vocab(pre):
-    """All bytes, all pairs of bytes in a scrambled order, and some special tokens: shows where words end."""
-    alphabet = byte_alphabet()
-    scrambled = [(i * 40503) % 65536 for i in range(65536)]
-    pairs = [(alphabet[p >> 8], alphabet[p & 255]) for p in scrambled]
-    special = [
-        ("<|im_start|>", CONTROL),
-        ("<|im_end|>", CONTROL),
-        ("<|endoftext|>", NORMAL),
-        ("<unk>", UNKNOWN),
-        ("  ", USER_DEFINED),
-        ("    ", USER_DEFINED),
-        ("\n\n", USER_DEFINED),
-        ("<tool_call>", USER_DEFINED),
-        ("|><|", USER_DEFINED),
-    ]
-    tokens = alphabet + [left + right for left, right in pairs] + [text for text, _ in special]
-    types = [NORMAL] * (256 + 65536) + [kind for _, kind in special]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": pre,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
-        "tokenizer.ggml.merges": [f"{left} {right}" for left, right in pairs],
-        "tokenizer.ggml.bos_token_id": 256 + 65536,
-    }
-
-
-def fnv1a(data):
-    h = 0x811C9DC5
-    for byte in data:
-        h = (h ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return h
-
-
-def substrings_vocab():
-    """Special tokens, all bytes, and two thirds of the substrings of the texts, many of them with equal scores."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "<tool_call>", "  "]
-    types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, USER_DEFINED, USER_DEFINED]
-    scores = [0.0] * len(tokens)
-    seen = set(tokens)
-    for entry in json.loads(STRINGS.read_text()):
-        text = "\u2581" + entry.get("text", "").replace(" ", "\u2581")
-        for start in range(len(text)):
-            for end in range(start + 1, min(start + 6, len(text)) + 1):
-                piece = text[start:end]
-                # The reference cuts token texts at a NUL. Of several tokens with one role it takes the first in the order
-                # of a hash map: not here.
-                if piece in seen or "\0" in piece or piece in ("\u2581<PRE>", "\u2581<SUF>", "\u2581<MID>"):
-                    continue
-                seen.add(piece)
-                h = fnv1a(piece.encode())
-                if h % 3 != 0:
-                    tokens.append(piece)
-                    types.append(NORMAL)
-                    scores.append(-float((h >> 8) % 500))
-    return {
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
-        "tokenizer.ggml.scores": scores,
-        "tokenizer.ggml.add_eos_token": True,
-    }
-
-
-def probe_vocab(pre, followers):
-    """All bytes, and every byte merged with each of `followers`: shows whether they are in one word."""
-    alphabet = byte_alphabet()
-    pairs = [(left, alphabet[ord(right)]) for right in followers for left in alphabet]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": pre,
-        "tokenizer.ggml.tokens": alphabet + [left + right for left, right in pairs],
-        "tokenizer.ggml.merges": [f"{left} {right}" for left, right in pairs],
-    }
-
-
-def encode_value(value):
-    """Type and value as GGUF stores them."""
-    if isinstance(value, bool):
-        return struct.pack("<I?", 7, value)
-    if isinstance(value, int):
-        return struct.pack("<II", 4, value)
-    if isinstance(value, str):
-        data = value.encode()
-        return struct.pack("<IQ", 8, len(data)) + data
-    kind = {str: 8, int: 5, float: 6}[type(value[0])]
-    head = struct.pack("<IIQ", 9, kind, len(value))
-    if kind == 8:
-        encoded = [item.encode() for item in value]
-        return head + b"".join(struct.pack("<Q", len(item)) + item for item in encoded)
-    return head + struct.pack(f"<{len(value)}{'i' if kind == 5 else 'f'}", *value)
-
-
 def load_made_up(pairs):
     """Loads metadata that is not in a file."""
-    pairs = {"general.architecture": "llama", **pairs}
     with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
-        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)))
-        for key, value in pairs.items():
-            file.write(struct.pack("<Q", len(key)) + key.encode() + encode_value(value))
-        file.flush()
+        vocabs.write_gguf(file, pairs)
         return Vocab(file.name)
 
 
@@ -311,7 +254,7 @@ def ends_merged(vocab, char, follower, followers):
 
 def punctuation(chars):
     """Which characters `default` isolates as punctuation: those that stay in one word with a dot."""
-    vocab = load_made_up(probe_vocab("default", "."))
+    vocab = load_made_up(vocabs.probe_vocab("default", "."))
     found = set()
     # The expressions of `default` are compiled in every call, so that many characters go into one.
     for start in range(0, len(chars), 4096):
@@ -336,7 +279,7 @@ def classes():
     followers = "a1!\n"
     chars = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     isolated = punctuation(chars)
-    vocab = load_made_up(probe_vocab("gpt-2", followers))
+    vocab = load_made_up(vocabs.probe_vocab("gpt-2", followers))
     runs = []
     last = None
     for c in chars:
@@ -353,11 +296,79 @@ def classes():
             runs.append(f"{ord(c):x}{kind}")
             last = kind
     vocab.close()
+    return wrap(runs)
+
+
+def wrap(words):
+    """Lines of up to 110 characters."""
     lines = [""]
-    for run in runs:
-        if lines[-1] and len(lines[-1]) + 1 + len(run) > 110:
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > 110:
             lines.append("")
-        lines[-1] += f" {run}" if lines[-1] else run
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+# What WPM makes of all characters.
+
+
+def fates(lowercase):
+    """Runs of characters of one fate between `x` and `y`: `-` dropped, `_` white space, `!` a word of its own, `=` kept,
+    otherwise what it becomes."""
+    vocab = load_made_up(vocabs.fates_vocab(lowercase))
+    n_special = 5
+
+    def fate(char):
+        ids = vocab.encode(f"x{char}y", False, False)
+        assert all(i >= n_special - 1 for i in ids), char
+        data = b"".join(b"\n" if i == n_special - 1 else bytes([i - n_special + 1]) for i in ids)
+        words = data.decode().split("\n")[1:]
+        if words == ["xy"]:
+            return "-"
+        if words == ["x", "y"]:
+            return "_"
+        shown = (words[0][1:-1] if len(words) == 1 else words[1]) if len(words) in (1, 3) else None
+        assert shown, (char, words)
+        changed = "" if shown == char else "+".join(f"{ord(c):x}" for c in shown)
+        return ("!" + changed) if len(words) == 3 else (changed or "=")
+
+    runs = []
+    last = None
+    for c in range(0x110000):
+        # SPACE marks the beginnings of words.
+        if 0xD800 <= c < 0xE000 or chr(c) in ("x", "y", vocabs.SPACE):
+            continue
+        if (kind := fate(chr(c))) != last:
+            runs.append(f"{c:x}{kind}")
+            last = kind
+    vocab.close()
+    return wrap(runs)
+
+
+# What goes with the names of pre-tokenizers.
+
+
+def pre_tokenizers():
+    """A line for each name: what it adds to texts, and the SHA-256 of ids and decoded text of every tenth string."""
+    lines = []
+    texts = [text for _, text in read_strings()][::10]
+    for pre in sorted([*PRES, *PRES_TOO]):
+        made = load_made_up(vocabs.pairs_vocab(pre))
+        v = made.vocab
+        bos, eos = (optional(get(v)) for get in (llama_cpp.llama_vocab_bos, llama_cpp.llama_vocab_eos))
+        adds = [llama_cpp.llama_vocab_get_add_bos, llama_cpp.llama_vocab_get_add_eos, llama_cpp.llama_vocab_get_add_sep]
+        added = [name for name, get in zip(("bos", "eos", "sep"), adds) if get(v)]
+        ids, decoded = [], ""
+        for text in texts:
+            these = made.encode(text, True, False)
+            ids += these
+            decoded += made.decode(these, False, False)
+        digest = hashlib.sha256(decoded.encode()).hexdigest()[:32]
+        lines.append(
+            f"{pre}: {bos} {eos}, adds {' '.join(added) or 'nothing'}, "
+            f"{len(ids)} ids {sha256_of_ids(ids)}, decoded {digest}"
+        )
+        made.close()
     return "\n".join(lines)
 
 
@@ -369,17 +380,34 @@ def main():
     parser.add_argument("--only", nargs="*", help="names of snapshots")
     args = parser.parse_args()
 
-    strings = common.sha256(STRINGS)
-    jobs = {"unicode_classes": (classes, {})}
-    for pre in PRES:
-        jobs[f"pairs-{pre}"] = (lambda pre=pre: load_made_up(pairs_vocab(pre)), {"strings_sha256": strings})
-    jobs["substrings"] = (lambda: load_made_up(substrings_vocab()), {"strings_sha256": strings})
+    strings = {"strings_sha256": common.sha256(vocabs.STRINGS)}
+    jobs = {
+        "unicode_classes": (classes, {}),
+        "wpm_characters": (lambda: fates(True), {}),
+        "wpm_characters_cased": (lambda: fates(False), {}),
+        "pre_tokenizers": (pre_tokenizers, strings),
+    }
+    made_up = {f"pairs-{pre}": (vocabs.pairs_vocab, [pre]) for pre in PRES} | {
+        "substrings": (vocabs.substrings_vocab, []),
+        "wpm": (vocabs.wordpieces_vocab, [True]),
+        "wpm-cased": (vocabs.wordpieces_vocab, [False]),
+        "ugm": (vocabs.unigram_vocab, [False]),
+        "ugm-spaces": (vocabs.unigram_vocab, [True]),
+        "rwkv": (vocabs.rwkv_vocab, []),
+        "plamo2": (vocabs.plamo2_vocab, []),
+        "characters-gemma4": (vocabs.characters_vocab, ["gemma4", "default"]),
+        "characters-sarvam-moe": (vocabs.characters_vocab, ["gpt2", "sarvam-moe"]),
+        "characters-whitespace": (vocabs.characters_vocab, ["whitespace", "whitespace"]),
+        "characters-hybriddna": (vocabs.characters_vocab, ["hybriddna", "sarvam-moe"]),
+    }
+    for name, (recipe, args_of_it) in made_up.items():
+        jobs[name] = (lambda recipe=recipe, given=args_of_it: load_made_up(recipe(*given)), strings)
     files = {"smollm2": args.smollm2, "qwen2.5-coder-0.5b": args.qwen_coder}
     if args.vocabs:
         files |= {name: args.vocabs / f"ggml-vocab-{name}.gguf" for name in VOCABS}
     for name, path in files.items():
         if path:
-            info = {"strings_sha256": strings, "model_sha256": common.sha256(path)}
+            info = {**strings, "model_sha256": common.sha256(path)}
             jobs[name] = (lambda path=path: Vocab(path), info)
 
     for name, (make, info) in jobs.items():
@@ -395,4 +423,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The reference's regular expressions recurse for every character.
+    threading.stack_size(1 << 30)
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()

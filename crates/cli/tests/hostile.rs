@@ -149,15 +149,8 @@ fn vocabulary() -> Vec<Row> {
         malformed("V12 sign", with_token(3, b"<0x-1>"), vocab),
         malformed("V12 digits", with_token(3, b"<0xZZ>"), vocab),
         malformed("V13", with_token(261, &vec![b'x'; 16 << 20]), &["error[E-STRLEN]"]),
-        Row {
-            id: "V15",
-            model: T1::new()
-                .set_str(&key("model"), "t5")
-                .set_u8s(&key("precompiled_charsmap"), &[1, 2, 3]),
-            args: &[],
-            status: 69,
-            says: &["error[E-TOKENIZER]", "t5"],
-        },
+        malformed("V15", charsmap(&[1, 2, 3]), vocab),
+        malformed("V15 offset past the end", charsmap(&[4, 0, 0, 0, 0, 0, 4, 0, 0]), vocab),
         Row {
             id: "V16",
             model: T1::bpe().set_str(&key("pre"), "\x1b[2Jmine"),
@@ -166,6 +159,12 @@ fn vocabulary() -> Vec<Row> {
             says: &["error[E-PRE]", "mine"],
         },
     ]
+}
+
+/// A unigram vocabulary with a map of characters.
+fn charsmap(bytes: &[u8]) -> T1 {
+    let model = T1::new().set_str("tokenizer.ggml.model", "t5");
+    model.set_u8s("tokenizer.ggml.precompiled_charsmap", bytes)
 }
 
 fn merges() -> Vec<Row> {
@@ -190,10 +189,10 @@ fn names() -> Vec<Row> {
         unknown("K13 escape", arch("\x1b[2J\n")),
         Row {
             id: "model",
-            model: T1::new().set_str("tokenizer.ggml.model", "t5"),
+            model: T1::new().set_str("tokenizer.ggml.model", "t6"),
             args: &[],
             status: 69,
-            says: &["error[E-TOKENIZER]", "t5"],
+            says: &["error[E-TOKENIZER]", "t6"],
         },
         Row {
             id: "sampling",

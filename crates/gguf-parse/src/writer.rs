@@ -86,6 +86,11 @@ impl GgufPlan {
         self.put_array(key, ValueType::U32, items, |out, x| out.extend(x.to_le_bytes()))
     }
 
+    /// Adds an array of `u8`.
+    pub fn set_u8s(&mut self, key: &str, items: &[u8]) -> &mut Self {
+        self.put_array(key, ValueType::U8, items, |out, x| out.push(*x))
+    }
+
     /// Removes a key.
     pub fn remove(&mut self, key: &str) -> &mut Self {
         if let Some(at) = self.by_key.remove(key) {

@@ -3,11 +3,16 @@
 //!
 //! Ranks and results are keyed by token ids, since every part of every merge is a token. A word of n bytes takes
 //! n log n time: symbols in a linked list, pairs in a priority queue.
+//!
+//! Words are taken apart into bytes, each a token of GPT-2's alphabet, or into characters, as SentencePiece does; a
+//! character that is no token stays one symbol that nothing merges with, and becomes byte tokens at the end.
 
 use crate::bytes;
 use crate::error::{MergeProblem, TokenizerError, excerpt};
-use crate::pre::Pre;
+use crate::pre::{Letters, Pre, WholeWords};
 use crate::queue::Queue;
+use crate::split::split;
+use crate::spm::{BeforeSpace, SPACE};
 use crate::vocab::{NONE, Vocab};
 use gguf_parse::{ArrayView, Metadata};
 use hashbrown::HashMap;
@@ -17,7 +22,10 @@ const MERGES: &str = "tokenizer.ggml.merges";
 /// Words up to this many bytes are merged by plain search, which is faster there than a queue.
 const SHORT_WORD_BYTES: usize = 24;
 
-/// A byte-level BPE model.
+/// With this bit a symbol is a character that is no token, without it a token: there are fewer than 2^31.
+const CHARACTER: u32 = 1 << 31;
+
+/// A BPE model.
 #[derive(Debug)]
 pub(crate) struct Bpe {
     pre: Pre,
@@ -27,6 +35,8 @@ pub(crate) struct Bpe {
     ranks: HashMap<(u32, u32), u32>,
     /// rank -> token.
     results: Vec<u32>,
+    /// Where words of characters can be cut before they are merged.
+    before_space: BeforeSpace,
 }
 
 impl Bpe {
@@ -36,20 +46,43 @@ impl Bpe {
         vocab: &Vocab,
         pre: Pre,
     ) -> Result<Self, TokenizerError> {
-        let array: ArrayView<'_> = metadata.get(MERGES)?;
+        let array: Option<ArrayView<'_>> = match metadata.get_opt(MERGES)? {
+            None if !pre.merges_optional => Some(metadata.get(MERGES)?),
+            array => array,
+        };
+        let n_merges = array.map_or(0, |array| array.len());
         let max = vocab.n_splits();
-        if array.len() > max {
-            return Err(TokenizerError::TooManyMerges { found: array.len(), max });
+        if n_merges > max {
+            return Err(TokenizerError::TooManyMerges { found: n_merges, max });
         }
-        let merges =
-            array.strs().ok_or(TokenizerError::ElementType { key: MERGES, expected: "strings" })?;
+        let by_byte = |byte: u8| match pre.letters {
+            Letters::Bytes => {
+                vocab.find(bytes::BYTE_TO_CHAR[usize::from(byte)].encode_utf8(&mut [0; 4]))
+            }
+            _ => vocab.find(&format!("<0x{byte:02X}>")),
+        };
+        let before_space = match pre.letters {
+            Letters::Bytes => BeforeSpace::default(),
+            _ => BeforeSpace::of(vocab),
+        };
         let mut bpe = Self {
             pre,
-            byte_ids: bytes::BYTE_TO_CHAR
-                .map(|c| vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(NONE)),
-            ranks: HashMap::with_capacity(array.len()),
-            results: Vec::with_capacity(array.len()),
+            byte_ids: std::array::from_fn(|byte| {
+                u8::try_from(byte).ok().and_then(by_byte).unwrap_or(NONE)
+            }),
+            ranks: HashMap::with_capacity(n_merges),
+            results: Vec::with_capacity(n_merges),
+            before_space,
         };
+        if let Some(array) = array {
+            bpe.read_merges(array, vocab)?;
+        }
+        Ok(bpe)
+    }
+
+    fn read_merges(&mut self, array: ArrayView<'_>, vocab: &Vocab) -> Result<(), TokenizerError> {
+        let merges =
+            array.strs().ok_or(TokenizerError::ElementType { key: MERGES, expected: "strings" })?;
         let mut joined = String::new();
         for (index, merge) in merges.enumerate() {
             let problem = |problem| TokenizerError::Merge { index, text: excerpt(merge), problem };
@@ -58,7 +91,7 @@ impl Bpe {
             joined.push_str(left);
             joined.push_str(right);
             // Most vocabularies have the results in the order of the merges.
-            let next = bpe.results.last().map_or(NONE, |last| last + 1);
+            let next = self.results.last().map_or(NONE, |last| last + 1);
             let joined = vocab.find_near(next, &joined);
             let ids = (vocab.find(left), vocab.find(right), joined);
             let (Some(left), Some(right), Some(result)) = ids else {
@@ -66,36 +99,85 @@ impl Bpe {
             };
             // There are fewer merges than bytes in the vocabulary, whose ids fit in 31 bits each.
             let rank = u32::try_from(index).unwrap_or(NONE);
-            bpe.ranks.entry((left, right)).or_insert(rank);
-            bpe.results.push(result);
+            self.ranks.entry((left, right)).or_insert(rank);
+            self.results.push(result);
         }
-        Ok(bpe)
+        Ok(())
     }
 
     /// Appends the ids of `text`.
     pub(crate) fn encode(&self, text: &str, vocab: &Vocab, out: &mut Vec<u32>) {
         let mut scratch = Scratch::default();
-        self.pre.splitter.split(text, &mut |word| self.encode_word(word, vocab, &mut scratch, out));
+        let mut encode = |word: &str| self.encode_word(word, vocab, &mut scratch, out);
+        if self.pre.letters == Letters::CharactersAndEscapedSpaces {
+            let text = text.replace(' ', SPACE.encode_utf8(&mut [0; 4]));
+            split(self.pre.stages, &text, &mut encode);
+        } else {
+            split(self.pre.stages, text, &mut encode);
+        }
     }
 
     fn encode_word(&self, word: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
-        if self.pre.ignore_merges {
+        let take_whole = match self.pre.whole_words {
+            WholeWords::None => false,
+            WholeWords::LineFeeds => word.bytes().all(|byte| byte == b'\n'),
+            WholeWords::All => true,
+        };
+        let is_bytes = self.pre.letters == Letters::Bytes;
+        if take_whole {
             scratch.text.clear();
-            bytes::encode_into(word.as_bytes(), &mut scratch.text);
+            if is_bytes {
+                bytes::encode_into(word.as_bytes(), &mut scratch.text);
+            } else {
+                scratch.text.push_str(word);
+            }
             if let Some(id) = vocab.find(&scratch.text) {
                 out.push(id);
                 return;
             }
         }
-        let ids = word.bytes().map(|byte| self.byte_ids[usize::from(byte)]);
-        if word.len() <= SHORT_WORD_BYTES {
+        if is_bytes {
+            let ids = word.bytes().map(|byte| self.byte_ids[usize::from(byte)]);
+            self.merge(word.len(), ids, scratch, out);
+            return;
+        }
+        self.before_space.cut(word, &mut |part| {
+            let ids = part.chars().map(|c| {
+                vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(CHARACTER | u32::from(c))
+            });
+            self.merge(part.len(), ids, scratch, out);
+        });
+    }
+
+    /// Merges `ids`, at most `max_len` of them, and appends what is left.
+    fn merge(
+        &self,
+        max_len: usize,
+        ids: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) {
+        if max_len <= SHORT_WORD_BYTES {
             scratch.ids.clear();
             scratch.ids.extend(ids);
             self.merge_short(scratch);
-            out.extend(scratch.ids.iter().filter(|&&id| id != NONE));
+            scratch.ids.iter().for_each(|&id| self.push(id, out));
         } else {
             self.merge_long(ids, &mut scratch.symbols);
-            out.extend(remaining(&scratch.symbols).filter(|&id| id != NONE));
+            remaining(&scratch.symbols).for_each(|id| self.push(id, out));
+        }
+    }
+
+    /// Appends the id of a symbol, or those of its bytes.
+    fn push(&self, symbol: u32, out: &mut Vec<u32>) {
+        if symbol & CHARACTER == 0 {
+            out.push(symbol);
+        } else if let Some(c) = char::from_u32(symbol & !CHARACTER) {
+            // Of a byte that is in no token, `NONE`, nothing is left: it is no character.
+            let mut utf8 = [0; 4];
+            let bytes = c.encode_utf8(&mut utf8).bytes();
+            let ids = bytes.map(|byte| self.byte_ids[usize::from(byte)]);
+            out.extend(ids.filter(|&id| id != NONE));
         }
     }
 
@@ -214,21 +296,15 @@ fn split_merge(merge: &str) -> Result<(&str, &str), MergeProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::split::Splitter;
 
     /// A model of 4 byte tokens `a` to `d` with pseudo-random merges, for comparing the two ways of merging.
     fn model() -> Bpe {
         let mut bpe = Bpe {
-            pre: Pre {
-                splitter: Splitter::Gpt2,
-                ignore_merges: false,
-                add_bos: false,
-                clean_spaces: false,
-                default_bos: true,
-            },
+            pre: Pre::by_name("gpt-2").unwrap(),
             byte_ids: [NONE; 256],
             ranks: HashMap::new(),
             results: Vec::new(),
+            before_space: BeforeSpace::default(),
         };
         for (id, byte) in (0u32..).zip(b'a'..=b'd') {
             bpe.byte_ids[usize::from(byte)] = id;

@@ -25,7 +25,10 @@ pub enum TokenizerError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// `tokenizer.ggml.model` names a kind of tokenizer that lockstep does not have.
-    #[error("tokenizer model \"{name}\" is not supported (llama and gpt2 are)")]
+    #[error(
+        "tokenizer model \"{name}\" is not supported \
+         (llama, gpt2, gemma4, hybriddna, whitespace, bert, t5, rwkv and plamo2 are)"
+    )]
     UnknownModel {
         /// The name.
         name: String,
@@ -87,6 +90,18 @@ pub enum TokenizerError {
     /// An SPM vocabulary has no byte tokens, so that unknown characters could not be encoded.
     #[error("the vocabulary has no byte tokens \"<0x00>\" to \"<0xFF>\"")]
     NoByteTokens,
+    /// A vocabulary lacks some of the byte tokens that it writes unknown characters with.
+    #[error("{n_missing} of the byte tokens \"<0x00>\" to \"<0xFF>\" are missing")]
+    MissingByteTokens {
+        /// How many.
+        n_missing: usize,
+    },
+    /// The map of characters of a unigram vocabulary is broken.
+    #[error("tokenizer.ggml.precompiled_charsmap: {problem}")]
+    CharsMap {
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// An entry of the merge list makes no sense.
     #[error("merge {index}, {text:?}, {problem}")]
     Merge {
@@ -115,10 +130,10 @@ pub enum TokenizerError {
         /// Number of tokens.
         n_vocab: usize,
     },
-    /// The model wants a token added to every text, but does not say which.
-    #[error("{key} is true, but the vocabulary has no such token")]
+    /// The vocabulary needs a token, but does not say which it is.
+    #[error("{key} asks for a token, but the vocabulary has no such token")]
     NoSuchSpecial {
-        /// The key that asks for it.
+        /// The key that asks for it or should name it.
         key: &'static str,
     },
 }
@@ -149,7 +164,9 @@ impl TokenizerError {
             | Self::ArrayLength { .. }
             | Self::NanScore { .. }
             | Self::ByteToken { .. }
-            | Self::NoByteTokens => "E-VOCAB",
+            | Self::NoByteTokens
+            | Self::MissingByteTokens { .. }
+            | Self::CharsMap { .. } => "E-VOCAB",
         }
     }
 }

@@ -1,12 +1,21 @@
 //! Text to token ids and back, from GGUF metadata alone.
 //!
-//! Two kinds of vocabularies: SentencePiece's BPE (`tokenizer.ggml.model` = `llama`, "SPM") and byte-level BPE
-//! (`gpt2`) with the pre-tokenizers of `pre.rs`. Ids, pieces and the set of tokens that end a generation are
-//! llama.cpp's; the goldens are in `golden/snapshots/tokens`.
+//! Ids, pieces and the set of tokens that end a generation are llama.cpp's, for every kind of vocabulary that it
+//! knows; the goldens are in `golden/snapshots/tokens`.
 //!
-//! On the way from text to ids: [`Tokenizer::encode`] cuts the text at special tokens (`partition`), each part is
-//! cut into words (`split`, BPE only), and each word is merged (`bpe`, `spm`). Nothing takes more than n log n time
-//! in the length of the text, and nothing allocates more than a small multiple of the bytes it was given.
+//! | `tokenizer.ggml.model` | kind | file |
+//! |---|---|---|
+//! | `llama` | SPM: SentencePiece's BPE | `spm.rs` |
+//! | `gpt2`, `gemma4` | BPE with the pre-tokenizers of `pre.rs` | `bpe.rs`, `split.rs` |
+//! | `whitespace`, `hybriddna` | BPE of parts of the text | `sessions.rs` |
+//! | `bert` | WPM: WordPiece | `wpm.rs` |
+//! | `t5` | UGM: SentencePiece's unigram model | `ugm.rs`, `charsmap.rs` |
+//! | `rwkv` | RWKV: the longest token | `rwkv.rs` |
+//! | `plamo2` | PLaMo-2 | `plamo2.rs` |
+//!
+//! On the way from text to ids: [`Tokenizer::encode`] cuts the text at special tokens (`partition`), and the kind does
+//! the rest; BPE cuts each part into words (`split`) and merges each word. Nothing takes more than n log n time in the
+//! length of the text, and nothing allocates more than a small multiple of the bytes it was given.
 //!
 //! ```no_run
 //! use tokenizer::{Special, Tokenizer};
@@ -26,20 +35,30 @@ mod arena;
 mod bits;
 mod bpe;
 mod bytes;
+mod charsmap;
 mod decode;
 mod error;
+mod fold_table;
+mod load;
 mod matcher;
 mod partition;
+mod plamo2;
 mod pre;
 mod queue;
+mod rwkv;
+mod sessions;
 mod special;
 mod split;
 mod spm;
 mod tokenizer;
+mod trie;
+mod ugm;
 mod unicode;
 mod unicode_table;
 mod vocab;
+mod wpm;
 
 pub use decode::Decoder;
 pub use error::{MergeProblem, TokenizerError};
+pub use special::SpecialIds;
 pub use tokenizer::{Special, Tokenizer};

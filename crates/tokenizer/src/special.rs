@@ -8,17 +8,39 @@ use crate::vocab::{Attr, Vocab};
 use gguf_parse::Metadata;
 use std::collections::BTreeSet;
 
-/// The ids of special tokens, `None` where the model has no such token.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SpecialIds {
-    pub(crate) bos: Option<u32>,
-    pub(crate) eos: Option<u32>,
-    pub(crate) eot: Option<u32>,
-    pub(crate) eom: Option<u32>,
-    pub(crate) unk: Option<u32>,
-    pub(crate) fim_pad: Option<u32>,
-    pub(crate) fim_rep: Option<u32>,
-    pub(crate) fim_sep: Option<u32>,
+/// The ids of tokens with a role, `None` where the model has no such token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpecialIds {
+    /// Beginning of sequence.
+    pub bos: Option<u32>,
+    /// End of sequence.
+    pub eos: Option<u32>,
+    /// End of turn. Where the file names none and several tokens look like one, llama.cpp's choice depends on the
+    /// order of a hash map; here it is the first of a fixed list. All of them end a generation.
+    pub eot: Option<u32>,
+    /// End of message: the model waits for a tool's answer.
+    pub eom: Option<u32>,
+    /// Stands for what the vocabulary cannot write.
+    pub unk: Option<u32>,
+    /// Separates texts.
+    pub sep: Option<u32>,
+    /// Fills up texts.
+    pub pad: Option<u32>,
+    /// Stands for a token to be guessed.
+    pub mask: Option<u32>,
+    /// Fill in the middle: what comes before the gap follows. (Of several tokens that look like one see `eot`.)
+    pub fim_pre: Option<u32>,
+    /// Fill in the middle: what comes after the gap follows.
+    pub fim_suf: Option<u32>,
+    /// Fill in the middle: what is in the gap follows.
+    pub fim_mid: Option<u32>,
+    /// Fill in the middle: padding.
+    pub fim_pad: Option<u32>,
+    /// Fill in the middle: the name of a repository follows.
+    pub fim_rep: Option<u32>,
+    /// Fill in the middle: separates files.
+    pub fim_sep: Option<u32>,
 }
 
 /// The special ids and what follows from them.
@@ -107,48 +129,65 @@ const EOG: &[&str] = &[
 /// Markers of the "harmony" chat format, which are always shown.
 const ALWAYS_SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Reads the special ids, completes them by text, and changes the types of tokens accordingly.
+impl SpecialIds {
+    /// The ids that the file names; `self` holds the defaults.
+    pub(crate) fn read(
+        self,
+        metadata: Metadata<'_>,
+        n_vocab: usize,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, TokenizerError> {
+        let mut reader = IdReader { metadata, n_vocab, warnings };
+        let mut either = |old, new| {
+            let id = reader.lenient(new, None)?;
+            reader.lenient(old, id)
+        };
+        let fim_pre = either("tokenizer.ggml.prefix_token_id", "tokenizer.ggml.fim_pre_token_id")?;
+        let fim_suf = either("tokenizer.ggml.suffix_token_id", "tokenizer.ggml.fim_suf_token_id")?;
+        let fim_mid = either("tokenizer.ggml.middle_token_id", "tokenizer.ggml.fim_mid_token_id")?;
+        Ok(Self {
+            bos: reader.strict("tokenizer.ggml.bos_token_id", self.bos)?,
+            eos: reader.strict("tokenizer.ggml.eos_token_id", self.eos)?,
+            eot: reader.strict("tokenizer.ggml.eot_token_id", None)?,
+            eom: reader.strict("tokenizer.ggml.eom_token_id", None)?,
+            unk: reader.lenient("tokenizer.ggml.unknown_token_id", self.unk)?,
+            // llama.cpp's spelling.
+            sep: reader.lenient("tokenizer.ggml.seperator_token_id", self.sep)?,
+            pad: reader.lenient("tokenizer.ggml.padding_token_id", self.pad)?,
+            mask: reader.lenient("tokenizer.ggml.mask_token_id", self.mask)?,
+            fim_pre,
+            fim_suf,
+            fim_mid,
+            fim_pad: reader.lenient("tokenizer.ggml.fim_pad_token_id", None)?,
+            fim_rep: reader.lenient("tokenizer.ggml.fim_rep_token_id", None)?,
+            fim_sep: reader.lenient("tokenizer.ggml.fim_sep_token_id", None)?,
+        })
+    }
+}
+
+/// Completes the special ids by text, and changes the types of tokens accordingly.
 pub(crate) fn assign_roles(
-    metadata: Metadata<'_>,
-    defaults: SpecialIds,
+    mut ids: SpecialIds,
     vocab: &mut Vocab,
     warnings: &mut Vec<String>,
-) -> Result<Roles, TokenizerError> {
-    let mut reader = IdReader { metadata, n_vocab: vocab.len(), warnings };
-    let mut ids = SpecialIds {
-        bos: reader.strict("tokenizer.ggml.bos_token_id", defaults.bos)?,
-        eos: reader.strict("tokenizer.ggml.eos_token_id", defaults.eos)?,
-        eot: reader.strict("tokenizer.ggml.eot_token_id", None)?,
-        eom: reader.strict("tokenizer.ggml.eom_token_id", None)?,
-        unk: reader.lenient("tokenizer.ggml.unknown_token_id", defaults.unk)?,
-        fim_pad: reader.lenient("tokenizer.ggml.fim_pad_token_id", None)?,
-        fim_rep: reader.lenient("tokenizer.ggml.fim_rep_token_id", None)?,
-        fim_sep: reader.lenient("tokenizer.ggml.fim_sep_token_id", None)?,
-    };
-    let fim_prefix =
-        reader.either("tokenizer.ggml.prefix_token_id", "tokenizer.ggml.fim_pre_token_id")?;
-    let fim_suffix =
-        reader.either("tokenizer.ggml.suffix_token_id", "tokenizer.ggml.fim_suf_token_id")?;
-    let fim_middle =
-        reader.either("tokenizer.ggml.middle_token_id", "tokenizer.ggml.fim_mid_token_id")?;
-
-    let mut by_text = |known: Option<u32>, texts: &[&str]| {
-        known.or_else(|| {
-            let id = texts.iter().find_map(|text| vocab.find(text))?;
-            make_control(vocab, id, warnings);
-            Some(id)
-        })
-    };
-    ids.eot = by_text(ids.eot, EOT);
-    ids.eom = by_text(ids.eom, EOM);
-    by_text(fim_prefix, FIM_PREFIX);
-    by_text(fim_suffix, FIM_SUFFIX);
-    by_text(fim_middle, FIM_MIDDLE);
-    ids.fim_pad = by_text(ids.fim_pad, FIM_PAD);
-    ids.fim_rep = by_text(ids.fim_rep, FIM_REPO);
-    ids.fim_sep = by_text(ids.fim_sep, FIM_SEP);
+) -> Roles {
+    for (known, texts) in [
+        (&mut ids.eot, EOT),
+        (&mut ids.eom, EOM),
+        (&mut ids.fim_pre, FIM_PREFIX),
+        (&mut ids.fim_suf, FIM_SUFFIX),
+        (&mut ids.fim_mid, FIM_MIDDLE),
+        (&mut ids.fim_pad, FIM_PAD),
+        (&mut ids.fim_rep, FIM_REPO),
+        (&mut ids.fim_sep, FIM_SEP),
+    ] {
+        if known.is_none() {
+            *known = texts.iter().find_map(|text| vocab.find(text));
+            known.iter().for_each(|&id| make_control(vocab, id, warnings));
+        }
+    }
     let eog = end_of_generation(ids, vocab, warnings);
-    Ok(Roles { ids, eog })
+    Roles { ids, eog }
 }
 
 /// The tokens at which a generation ends.
@@ -254,15 +293,5 @@ impl IdReader<'_, '_> {
                 Ok(default)
             }
         }
-    }
-
-    /// The id under `old`, a deprecated key, or else under `new`.
-    fn either(
-        &mut self,
-        old: &'static str,
-        new: &'static str,
-    ) -> Result<Option<u32>, TokenizerError> {
-        let fallback = self.lenient(new, None)?;
-        self.lenient(old, fallback)
     }
 }

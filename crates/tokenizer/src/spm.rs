@@ -14,9 +14,38 @@ pub(crate) const SPACE: char = '▁';
 pub(crate) struct Spm {
     /// The token of each byte: `<0x41>`, else the character itself, else the unknown token, else `NONE`.
     byte_ids: [u32; 256],
-    /// Characters that some token has before a `▁`. Between any other character and a `▁` nothing merges, so
-    /// that the text can be cut there: mostly at every word.
-    before_space: BTreeSet<char>,
+    before_space: BeforeSpace,
+}
+
+/// Characters that some token has before a `▁`. Between any other character and a `▁` nothing merges, so that a text
+/// can be cut there: mostly at every word.
+#[derive(Debug, Default)]
+pub(crate) struct BeforeSpace(BTreeSet<char>);
+
+impl BeforeSpace {
+    /// Those of the tokens of `vocab`.
+    pub(crate) fn of(vocab: &Vocab) -> Self {
+        let mut before = BTreeSet::new();
+        for id in vocab.ids() {
+            let text = vocab.text(id);
+            let spaces = text.match_indices(SPACE);
+            before.extend(spaces.filter_map(|(pos, _)| text[..pos].chars().next_back()));
+        }
+        Self(before)
+    }
+
+    /// Calls `part` with the parts of `text` that are merged each for itself.
+    pub(crate) fn cut<'t>(&self, text: &'t str, part: &mut dyn FnMut(&'t str)) {
+        let mut start = 0;
+        for (pos, _) in text.match_indices(SPACE) {
+            let prev = text[..pos].chars().next_back();
+            if prev.is_some_and(|prev| !self.0.contains(&prev)) {
+                part(&text[start..pos]);
+                start = pos;
+            }
+        }
+        part(&text[start..]);
+    }
 }
 
 impl Spm {
@@ -51,28 +80,13 @@ impl Spm {
                 "{n_missing} of 256 byte tokens are missing: the unknown token stands in for them"
             ));
         }
-        let mut before_space = BTreeSet::new();
-        for id in vocab.ids() {
-            let text = vocab.text(id);
-            let spaces = text.match_indices(SPACE);
-            before_space.extend(spaces.filter_map(|(pos, _)| text[..pos].chars().next_back()));
-        }
-        Ok(Self { byte_ids, before_space })
+        Ok(Self { byte_ids, before_space: BeforeSpace::of(vocab) })
     }
 
     /// Appends the ids of `text`, in which spaces are already [`SPACE`].
     pub(crate) fn encode(&self, text: &str, vocab: &Vocab, out: &mut Vec<u32>) {
         let mut scratch = Scratch::default();
-        let mut start = 0;
-        let mut prev = None;
-        for (pos, c) in text.char_indices() {
-            if c == SPACE && prev.is_some_and(|prev| !self.before_space.contains(&prev)) {
-                self.encode_part(&text[start..pos], vocab, &mut scratch, out);
-                start = pos;
-            }
-            prev = Some(c);
-        }
-        self.encode_part(&text[start..], vocab, &mut scratch, out);
+        self.before_space.cut(text, &mut |part| self.encode_part(part, vocab, &mut scratch, out));
     }
 
     fn encode_part(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {

@@ -2,22 +2,17 @@
 
 use crate::arena::Arena;
 use crate::bpe::Bpe;
-use crate::bytes;
 use crate::decode::{Decoder, clean_spaces};
-use crate::error::TokenizerError;
 use crate::partition::{Fragment, Partition};
-use crate::pre::Pre;
-use crate::special::{Roles, SpecialIds, assign_roles};
+use crate::plamo2::Plamo2;
+use crate::rwkv::Rwkv;
+use crate::sessions::{Dna, encode_without_spaces};
+use crate::special::{Roles, SpecialIds};
 use crate::spm::{SPACE, Spm};
-use crate::vocab::{Attr, Vocab, byte_of};
-use gguf_parse::Metadata;
+use crate::ugm::Ugm;
+use crate::vocab::{Attr, Vocab};
+use crate::wpm::Wpm;
 use std::borrow::Cow;
-
-const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
-const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
-const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
-const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// Whether special tokens written out in the text (`<|im_start|>`) become their ids.
 ///
@@ -33,38 +28,53 @@ pub enum Special {
 
 /// A vocabulary with its encoder. `Send + Sync`.
 pub struct Tokenizer {
-    vocab: Vocab,
-    kind: Kind,
-    roles: Roles,
-    flags: Flags,
-    names: Names,
+    pub(crate) vocab: Vocab,
+    pub(crate) kind: Kind,
+    pub(crate) roles: Roles,
+    pub(crate) flags: Flags,
+    pub(crate) names: Names,
     /// What each token stands for, control tokens written out.
-    pieces: Arena,
+    pub(crate) pieces: Arena,
     /// Where to cut a text for [`Special::Parse`].
-    all_special: Partition,
+    pub(crate) all_special: Partition,
     /// And for [`Special::AsText`].
-    user_defined: Partition,
-    warnings: Vec<String>,
+    pub(crate) user_defined: Partition,
+    pub(crate) warnings: Vec<String>,
 }
 
+/// How text without special tokens is encoded.
 #[derive(Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Spm(Spm),
     Bpe(Bpe),
+    /// BPE of what lies between white space.
+    Whitespace {
+        bpe: Bpe,
+        lowercase: bool,
+    },
+    /// BPE, and pieces of DNA.
+    HybridDna(Bpe, Dna),
+    Wpm(Wpm),
+    Ugm(Ugm),
+    Rwkv(Rwkv),
+    Plamo2(Plamo2),
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Flags {
-    add_bos: bool,
-    add_eos: bool,
-    add_space_prefix: bool,
-    clean_spaces: bool,
+pub(crate) struct Flags {
+    pub(crate) add_bos: bool,
+    pub(crate) add_eos: bool,
+    pub(crate) add_sep: bool,
+    pub(crate) add_space_prefix: bool,
+    pub(crate) clean_spaces: bool,
+    /// What is put before and after a text.
+    pub(crate) around: [Option<u32>; 2],
 }
 
 #[derive(Debug)]
-struct Names {
-    model: String,
-    pre: String,
+pub(crate) struct Names {
+    pub(crate) model: String,
+    pub(crate) pre: String,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -79,115 +89,15 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the vocabulary.
-    ///
-    /// # Errors
-    /// Missing or inconsistent metadata; an unknown tokenizer or pre-tokenizer, by name.
-    pub fn from_metadata(metadata: Metadata<'_>) -> Result<Self, TokenizerError> {
-        let model: &str = metadata.get(MODEL)?;
-        match model {
-            "llama" => Self::spm(metadata),
-            "gpt2" => Self::bpe(metadata),
-            _ => Err(TokenizerError::UnknownModel { name: model.to_owned() }),
-        }
-    }
-
-    fn spm(metadata: Metadata<'_>) -> Result<Self, TokenizerError> {
-        let mut warnings = Vec::new();
-        let mut vocab = Vocab::from_metadata(metadata)?;
-        let defaults =
-            SpecialIds { bos: Some(1), eos: Some(2), unk: Some(0), ..SpecialIds::default() };
-        let roles = assign_roles(metadata, defaults, &mut vocab, &mut warnings)?;
-        let spm = Spm::new(&vocab, roles.ids.unk, &mut warnings)?;
-        let flags =
-            Flags { add_bos: true, add_eos: false, add_space_prefix: true, clean_spaces: false };
-        let names = Names { model: "llama".into(), pre: "default".into() };
-        Self::assemble(metadata, vocab, Kind::Spm(spm), roles, flags, names, warnings)
-    }
-
-    fn bpe(metadata: Metadata<'_>) -> Result<Self, TokenizerError> {
-        let mut warnings = Vec::new();
-        let name = match metadata.get_opt::<&str>(PRE)?.unwrap_or_default() {
-            "" => {
-                warnings.push(format!(
-                    "{PRE} is missing: \"default\" is used, and ids may differ from the model's own"
-                ));
-                "default"
-            }
-            name => name,
-        };
-        let pre = Pre::by_name(name)?;
-        let mut vocab = Vocab::from_metadata(metadata)?;
-        let bos = if pre.default_bos { Some(11) } else { None };
-        let defaults = SpecialIds { bos, eos: Some(11), ..SpecialIds::default() };
-        let roles = assign_roles(metadata, defaults, &mut vocab, &mut warnings)?;
-        let bpe = Bpe::from_metadata(metadata, &vocab, pre)?;
-        let clean_spaces = pre.clean_spaces;
-        let flags =
-            Flags { add_bos: pre.add_bos, add_eos: false, add_space_prefix: false, clean_spaces };
-        let names = Names { model: "gpt2".into(), pre: name.into() };
-        Self::assemble(metadata, vocab, Kind::Bpe(bpe), roles, flags, names, warnings)
-    }
-
-    fn assemble(
-        metadata: Metadata<'_>,
-        mut vocab: Vocab,
-        kind: Kind,
-        roles: Roles,
-        defaults: Flags,
-        names: Names,
-        mut warnings: Vec<String>,
-    ) -> Result<Self, TokenizerError> {
-        let flags = Flags {
-            add_bos: metadata.get_opt(ADD_BOS)?.unwrap_or(defaults.add_bos),
-            add_eos: metadata.get_opt(ADD_EOS)?.unwrap_or(defaults.add_eos),
-            add_space_prefix: metadata
-                .get_opt(ADD_SPACE_PREFIX)?
-                .unwrap_or(defaults.add_space_prefix),
-            ..defaults
-        };
-        for (add, id, key) in
-            [(flags.add_bos, roles.ids.bos, ADD_BOS), (flags.add_eos, roles.ids.eos, ADD_EOS)]
-        {
-            if add && id.is_none() {
-                return Err(TokenizerError::NoSuchSpecial { key });
-            }
-        }
-        if let Some(&first) = vocab.duplicates.first() {
-            let n = vocab.duplicates.len();
-            let text = vocab.text(first);
-            warnings.push(format!(
-                "{n} tokens have the text of an earlier one, which is used ({first}: {text:?})"
-            ));
-        }
-        strip_by_model_name(metadata, &names.pre, &mut vocab)?;
-        let hidden = Attr::CONTROL.with(Attr::UNKNOWN);
-        let special = hidden.with(Attr::USER_DEFINED);
-        Ok(Self {
-            pieces: pieces(&vocab, matches!(kind, Kind::Spm(_))),
-            all_special: Partition::new(&vocab, |attr| attr.intersects(special)),
-            user_defined: Partition::new(&vocab, |attr| {
-                attr.intersects(special) && !attr.intersects(hidden)
-            }),
-            vocab,
-            kind,
-            roles,
-            flags,
-            names,
-            warnings,
-        })
-    }
-
-    /// Text to ids, with the BOS/EOS the model asks for if `add_special`.
+    /// Text to ids, with the tokens around it that the model asks for if `add_special`.
     ///
     /// Takes n log n time for n bytes, whatever they are. A text of more than 1 GiB (llama.cpp takes at most 2) is
     /// encoded in parts of 1 GiB, each for itself.
     #[must_use]
     pub fn encode(&self, text: &str, add_special: bool, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        if add_special && self.flags.add_bos {
-            ids.extend(self.roles.ids.bos);
-        }
+        let [before, after] = if add_special { self.flags.around } else { [None; 2] };
+        ids.extend(before);
         let partition = match special {
             Special::Parse => &self.all_special,
             Special::AsText => &self.user_defined,
@@ -205,9 +115,7 @@ impl Tokenizer {
                 }
             });
         }
-        if add_special && self.flags.add_eos {
-            ids.extend(self.roles.ids.eos);
-        }
+        ids.extend(after);
         ids
     }
 
@@ -215,6 +123,14 @@ impl Tokenizer {
     fn encode_text(&self, text: &str, at_start: bool, ids: &mut Vec<u32>) {
         match &self.kind {
             Kind::Bpe(bpe) => bpe.encode(text, &self.vocab, ids),
+            Kind::Whitespace { bpe, lowercase } => {
+                encode_without_spaces(bpe, *lowercase, text, &self.vocab, ids);
+            }
+            Kind::HybridDna(bpe, dna) => dna.encode(bpe, text, &self.vocab, ids),
+            Kind::Wpm(wpm) => wpm.encode(text, ids),
+            Kind::Ugm(ugm) => ugm.encode(text, ids),
+            Kind::Rwkv(rwkv) => rwkv.encode(text, ids),
+            Kind::Plamo2(plamo2) => plamo2.encode(text, ids),
             Kind::Spm(spm) => {
                 let mut escaped =
                     String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
@@ -306,7 +222,7 @@ impl Tokenizer {
     /// The text of a token as the file has it (`Ġthe`, `▁the`, `<0x0A>`), empty for ids out of range.
     #[must_use]
     pub fn text(&self, id: u32) -> &str {
-        self.vocab.text(id)
+        self.vocab.shown(id)
     }
 
     /// Beginning of sequence.
@@ -321,8 +237,7 @@ impl Tokenizer {
         self.roles.ids.eos
     }
 
-    /// End of turn. Where the file names none and several tokens look like one, llama.cpp's choice depends on the
-    /// order of a hash map; here it is the first of a fixed list. All of them are in [`Self::eog_ids`].
+    /// End of turn.
     #[must_use]
     pub fn eot(&self) -> Option<u32> {
         self.roles.ids.eot
@@ -332,6 +247,12 @@ impl Tokenizer {
     #[must_use]
     pub fn eom(&self) -> Option<u32> {
         self.roles.ids.eom
+    }
+
+    /// All tokens with a role.
+    #[must_use]
+    pub fn special_ids(&self) -> SpecialIds {
+        self.roles.ids
     }
 
     /// Whether texts begin with BOS.
@@ -344,6 +265,13 @@ impl Tokenizer {
     #[must_use]
     pub fn add_eos(&self) -> bool {
         self.flags.add_eos
+    }
+
+    /// Whether the model wants SEP after texts. WPM vocabularies get it in [`Self::encode`]; for others this is only
+    /// said to those who build pairs of texts.
+    #[must_use]
+    pub fn add_sep(&self) -> bool {
+        self.flags.add_sep
     }
 
     /// Whether `id` ends a generation (EOS, EOT, EOM and the like).
@@ -363,13 +291,13 @@ impl Tokenizer {
         self.vocab.attr(id).intersects(Attr::CONTROL)
     }
 
-    /// The kind of tokenizer as `tokenizer.ggml.model` names it: `llama` (SPM) or `gpt2` (byte-level BPE).
+    /// The kind of tokenizer as `tokenizer.ggml.model` names it, such as `llama` (SPM) or `gpt2` (byte-level BPE).
     #[must_use]
     pub fn model_name(&self) -> &str {
         &self.names.model
     }
 
-    /// The pre-tokenizer in use, as `tokenizer.ggml.pre` names it; `default` for SPM, which has none.
+    /// The pre-tokenizer in use, as `tokenizer.ggml.pre` names it; `default` for kinds other than BPE, which have none.
     #[must_use]
     pub fn pre_name(&self) -> &str {
         &self.names.pre
@@ -397,62 +325,4 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
         rest = after;
         if part.is_empty() { None } else { Some(part) }
     })
-}
-
-/// What each token stands for, control tokens written out.
-fn pieces(vocab: &Vocab, is_spm: bool) -> Arena {
-    let written_out = Attr::CONTROL.with(Attr::UNKNOWN).with(Attr::USER_DEFINED);
-    let mut pieces = Arena::default();
-    for id in vocab.ids() {
-        let (attr, text) = (vocab.attr(id), vocab.text(id));
-        let out = pieces.tail();
-        if attr.intersects(written_out) {
-            out.extend_from_slice(text.as_bytes());
-        } else if attr.intersects(Attr::NORMAL) {
-            if is_spm {
-                out.extend_from_slice(text.replace(SPACE, " ").as_bytes());
-            } else {
-                bytes::decode_into(text, out);
-            }
-        } else if attr.intersects(Attr::BYTE) {
-            out.extend(byte_of(text));
-        }
-        pieces.finish_string();
-    }
-    pieces
-}
-
-/// Marks tokens that swallow white space beside them. Files do not say which do; llama.cpp goes by names.
-fn strip_by_model_name(
-    metadata: Metadata<'_>,
-    pre: &str,
-    vocab: &mut Vocab,
-) -> Result<(), TokenizerError> {
-    let name = metadata.get_opt::<&str>("general.name")?.unwrap_or_default().to_ascii_lowercase();
-    let mut mark = |text: &str| {
-        if let Some(id) = vocab.find(text) {
-            vocab.set_attr(id, vocab.attr(id).with(Attr::LSTRIP));
-        }
-    };
-    if ["jina-v2-de", "jina-v2-es", "jina-v2-code"].iter().any(|jina| pre.contains(jina)) {
-        mark("<mask>");
-    } else if name.contains("phi-3") || name.contains("phi3") {
-        let special = Attr::CONTROL.with(Attr::USER_DEFINED).with(Attr::UNKNOWN);
-        for id in vocab.ids() {
-            let attr = vocab.attr(id);
-            if attr.intersects(special) || vocab.text(id) == "</s>" {
-                vocab.set_attr(id, attr.with(Attr::RSTRIP));
-            }
-        }
-        for id in ["<unk>", "<s>", "<|endoftext|>"]
-            .iter()
-            .filter_map(|text| vocab.find(text))
-            .collect::<Vec<_>>()
-        {
-            vocab.set_attr(id, vocab.attr(id).without(Attr::RSTRIP));
-        }
-    } else if name.contains("modern-bert") {
-        mark("[MASK]");
-    }
-    Ok(())
 }

@@ -35,7 +35,9 @@ impl Attr {
     pub(crate) const RSTRIP: Self = Self(32);
     /// Swallows the white space before it when matched.
     pub(crate) const LSTRIP: Self = Self(64);
-    /// Unused or undefined: never shown.
+    /// Reserved: never shown.
+    pub(crate) const UNUSED: Self = Self(128);
+    /// Undefined: never shown.
     const NEITHER: Self = Self(0);
 
     /// The flags of a value of `tokenizer.ggml.token_type`.
@@ -45,6 +47,7 @@ impl Attr {
             2 => Self::UNKNOWN,
             3 => Self::CONTROL,
             4 => Self::USER_DEFINED,
+            5 => Self::UNUSED,
             6 => Self::BYTE,
             _ => Self::NEITHER,
         }
@@ -78,6 +81,8 @@ pub(crate) struct Vocab {
     pub(crate) duplicates: Vec<u32>,
     /// Length in bytes of the longest text.
     pub(crate) max_token_bytes: usize,
+    /// What texts after this id are shown without.
+    hidden: Option<(u32, &'static str)>,
 }
 
 impl Vocab {
@@ -96,6 +101,7 @@ impl Vocab {
             hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
             max_token_bytes: 0,
+            hidden: None,
         };
         let texts = tokens
             .strs()
@@ -163,11 +169,37 @@ impl Vocab {
 
     /// [`Self::find`] for a text that probably is the token `guess`.
     pub(crate) fn find_near(&self, guess: u32, text: &str) -> Option<u32> {
-        let is_first = || self.duplicates.binary_search(&guess).is_err();
-        if self.text(guess) == text && !text.is_empty() && is_first() {
+        if self.text(guess) == text && !text.is_empty() && self.is_first(guess) {
             return Some(guess);
         }
         self.find(text)
+    }
+
+    /// Whether no token before `id` has its text.
+    pub(crate) fn is_first(&self, id: u32) -> bool {
+        self.duplicates.binary_search(&id).is_err()
+    }
+
+    /// Texts and ids of all tokens but those with the text of an earlier one.
+    pub(crate) fn first_texts(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        let first = self.ids().filter(|&id| self.is_first(id));
+        first.map(|id| (self.text(id).as_bytes(), id))
+    }
+
+    /// Lets the texts of the tokens after `id` be shown without `suffix`.
+    pub(crate) fn hide_suffix(&mut self, id: u32, suffix: &'static str) {
+        self.hidden = Some((id, suffix));
+    }
+
+    /// The text of `id` as it is shown.
+    pub(crate) fn shown(&self, id: u32) -> &str {
+        let text = self.text(id);
+        match self.hidden {
+            Some((before, suffix)) if id > before && text.len() > suffix.len() => {
+                text.strip_suffix(suffix).unwrap_or(text)
+            }
+            _ => text,
+        }
     }
 
     /// The flags of `id`, none past the end.

@@ -6,6 +6,8 @@ use gguf_parse::Gguf;
 use golden::hostile::T1;
 use tokenizer::{Special, Tokenizer, TokenizerError};
 
+const MODEL: &str = "tokenizer.ggml.model";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
@@ -46,7 +48,7 @@ fn refused() {
     let spm = T1::new;
     let n_minus_1 = [0.0; 261];
     let no_string: [&str; 0] = [];
-    let rows: [(&str, T1, &str, ErrorClass); 32] = [
+    let rows: [(&str, T1, &str, ErrorClass); 44] = [
         ("V01", spm().set_u32("tokenizer.ggml.bos_token_id", 1_000_000), "E-TOKENID", Malformed),
         ("V02", spm().set_u32("tokenizer.ggml.eos_token_id", u32::MAX), "E-TOKENID", Malformed),
         ("V02 eot", spm().set_u32("tokenizer.ggml.eot_token_id", 262), "E-TOKENID", Malformed),
@@ -76,7 +78,24 @@ fn refused() {
         ("V14 too many", bpe_with_merges(&["a b"; 40]), "E-MERGE", Malformed),
         ("V14 missing", T1::bpe().remove(MERGES), "E-KEY", Malformed),
         ("V14 type", T1::bpe().set_i32s(MERGES, &[1, 2]), "E-KEYTYPE", Malformed),
-        ("V15", charsmap(), "E-TOKENIZER", Unsupported),
+        ("V15", charsmap(&[1, 2, 3]), "E-VOCAB", Malformed),
+        ("V15 short", charsmap(&[8, 0, 0, 0, 0, 0, 0, 0, 0]), "E-VOCAB", Malformed),
+        ("V15 no replacements", charsmap(&[0, 0, 0, 0]), "E-VOCAB", Malformed),
+        ("V15 no end", charsmap(&[0, 0, 0, 0, b'a']), "E-VOCAB", Malformed),
+        ("V15 out", charsmap(&[4, 0, 0, 0, 0, 0, 4, 0, 0]), "E-VOCAB", Malformed),
+        ("V15 out later", charsmap(&one_string(2000, 0)), "E-VOCAB", Malformed),
+        ("V15 past the end", charsmap(&one_string(2, 1)), "E-VOCAB", Malformed),
+        ("V15 type", spm().set_str(MODEL, "t5").set_i32s(CHARSMAP, &[1]), "E-KEYTYPE", Malformed),
+        (
+            "UGM long token",
+            with_token(261, &[b'a'; 2000]).set_str(MODEL, "t5"),
+            "E-STRLEN",
+            Malformed,
+        ),
+        ("WPM without unknown", few_tokens("bert"), "E-TOKENID", Malformed),
+        ("UGM without unknown", few_tokens("t5"), "E-TOKENID", Malformed),
+        ("PLaMo-2", with_bytes(|byte| byte < 128).set_str(MODEL, "plamo2"), "E-VOCAB", Malformed),
+        ("none", spm().set_str(MODEL, "no_vocab"), "E-TOKENIZER", Unsupported),
         ("V16", T1::bpe().set_str("tokenizer.ggml.pre", "no-such-thing"), "E-PRE", Unsupported),
         ("no BOS to add", no_bos(), "E-TOKENID", Malformed),
     ];
@@ -87,10 +106,40 @@ fn refused() {
     }
 }
 
-/// A unigram vocabulary with a character map of 3 bytes: this kind of tokenizer is not there yet.
-fn charsmap() -> T1 {
-    let model = T1::new().set_str("tokenizer.ggml.model", "t5");
-    model.set_u8s("tokenizer.ggml.precompiled_charsmap", &[1, 2, 3])
+/// A unigram vocabulary with a map of characters.
+fn charsmap(bytes: &[u8]) -> T1 {
+    T1::new().set_str(MODEL, "t5").set_u8s(CHARSMAP, bytes)
+}
+
+/// A map of one string, the byte 1: the entry after it leads to entry `next`, which says that the replacement is at
+/// byte `value` of a list that has only the byte 0.
+fn one_string(next: u32, value: u32) -> Vec<u8> {
+    let mut entries = [0_u32; 256];
+    entries[1] = (1 ^ next) << 10 | 1 << 8 | 1;
+    if let Some(entry) = entries.get_mut(next as usize) {
+        *entry = 1 << 31 | value;
+    }
+    let array: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    [&1024_u32.to_le_bytes()[..], &array, &[0]].concat()
+}
+
+fn few_tokens(model: &str) -> T1 {
+    let few = T1::new().set_str(MODEL, model).set_strs(TOKENS, &["a", "b"]);
+    ["bos", "eos", "unknown"]
+        .iter()
+        .fold(few, |few, role| few.remove(&format!("tokenizer.ggml.{role}_token_id")))
+}
+
+#[test]
+fn a_map_of_characters_that_never_ends_is_followed_for_a_while() {
+    // Each `a` leads back to where it came from.
+    let mut entries = [0_u32; 256];
+    entries[usize::from(b'a')] = u32::from(b'a') << 10 | u32::from(b'a');
+    let array: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    let tok = load(&charsmap(&[&1024_u32.to_le_bytes()[..], &array, &[0]].concat())).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(tok.encode(&"a".repeat(1 << 16), false, Special::Parse), vec![260; 1 << 16]);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 fn no_bos() -> T1 {

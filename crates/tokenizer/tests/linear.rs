@@ -11,7 +11,8 @@ use gguf_parse::{Gguf, GgufPlan, Value};
 use model_store::Store;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::made_up::{pairs_vocab, substrings_vocab, tokenizer_of};
+use support::made_up;
+use support::made_up::{PRES, pairs_vocab, tokenizer_of};
 use tokenizer::{Special, Tokenizer};
 
 const MIB: usize = 1 << 20;
@@ -82,10 +83,21 @@ fn time_is_linear_in_the_text() {
     let smollm2 = Tokenizer::from_metadata(Gguf::open(&path).unwrap().metadata()).unwrap();
     under_a_second("smollm2", &smollm2);
     hardly_more_than_ten_times("smollm2", &smollm2);
-    let spm = tokenizer_of(&substrings_vocab()).unwrap();
-    under_a_second("spm", &spm);
-    hardly_more_than_ten_times("spm", &spm);
-    for pre in ["default", "gpt-2", "qwen2", "llama-bpe"] {
+    for (name, plan) in [
+        ("spm", made_up::substrings_vocab()),
+        ("wpm", made_up::wordpieces_vocab(true)),
+        ("ugm", made_up::unigram_vocab(true)),
+        ("rwkv", made_up::rwkv_vocab()),
+        ("plamo2", made_up::plamo2_vocab()),
+        ("characters", made_up::characters_vocab("gemma4", "default")),
+        ("whitespace", made_up::characters_vocab("whitespace", "whitespace")),
+        ("hybriddna", made_up::characters_vocab("hybriddna", "sarvam-moe")),
+    ] {
+        let tok = tokenizer_of(&plan).unwrap();
+        under_a_second(name, &tok);
+        hardly_more_than_ten_times(name, &tok);
+    }
+    for pre in PRES {
         under_a_second(pre, &tokenizer_of(&pairs_vocab(pre)).unwrap());
     }
     under_a_second("nested", &nested_special_tokens());

@@ -28,12 +28,18 @@ macro_rules! vocabularies {
 vocabularies! {
     aquila = "aquila";
     baichuan = "baichuan";
+    bert_bge = "bert-bge";
     command_r = "command-r";
+    deepseek_coder = "deepseek-coder";
+    deepseek_llm = "deepseek-llm";
+    falcon = "falcon";
+    gemma_4 = "gemma-4";
     gpt_2 = "gpt-2";
     gpt_neox = "gpt-neox";
     llama_bpe = "llama-bpe";
     llama_spm = "llama-spm";
     mpt = "mpt";
+    nomic_bert_moe = "nomic-bert-moe";
     phi_3 = "phi-3";
     qwen2 = "qwen2";
     qwen35 = "qwen35";

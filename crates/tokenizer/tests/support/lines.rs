@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use tokenizer::{Special, Tokenizer};
 
 /// (name, text) of every entry of strings.json; broken UTF-8 is made whole with U+FFFD.
-fn texts() -> Vec<(String, String)> {
+pub(crate) fn texts() -> Vec<(String, String)> {
     let text_of = |entry: &Json| match entry["hex"].as_str() {
         Some(hex) => {
             let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
@@ -63,6 +63,19 @@ pub(crate) fn describe(tok: &Tokenizer) -> String {
     line(&mut out, "tokens", &tok.n_vocab().to_string());
     line(&mut out, "bos", &format!("{}, added: {}", optional(tok.bos()), tok.add_bos()));
     line(&mut out, "eos", &format!("{}, added: {}", optional(tok.eos()), tok.add_eos()));
+    let special = tok.special_ids();
+    line(&mut out, "sep", &format!("{}, added: {}", optional(special.sep), tok.add_sep()));
+    let pad_mask = [special.pad, special.mask];
+    line(&mut out, "pad, mask", &pad_mask.map(optional).join(" "));
+    let fim = [
+        special.fim_pre,
+        special.fim_suf,
+        special.fim_mid,
+        special.fim_pad,
+        special.fim_rep,
+        special.fim_sep,
+    ];
+    line(&mut out, "fim", &fim.map(optional).join(" "));
     line(&mut out, "end of generation", &show_ids(&tok.eog_ids().collect::<Vec<_>>()));
     line(&mut out, "control", &show_ids(&control));
     line(&mut out, "texts", &sha256_of_strings(ids.iter().map(|&id| tok.text(id).as_bytes())));
@@ -105,18 +118,27 @@ fn join(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// All ids, or of many the first, the last, their number and the SHA-256 of them as little-endian u32.
+/// All ids, or of many the first, the last, their number and the SHA-256 of them as little-endian u32, of which half is
+/// enough.
 fn show_ids(ids: &[u32]) -> String {
     let n = ids.len();
     if n == 0 {
         return "none".into();
     }
-    if n <= 24 {
+    if n <= 14 {
         return join(ids);
     }
+    let digest = sha256_of_ids(ids);
+    format!("{} ... {} ({n} ids, sha256 {digest})", join(&ids[..6]), ids[n - 1])
+}
+
+pub(crate) fn sha256_of_ids(ids: &[u32]) -> String {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let digest = hex(&Sha256::digest(bytes));
-    format!("{} ... {} ({n} ids, sha256 {digest})", join(&ids[..16]), join(&ids[n - 2..]))
+    short_sha256(&bytes)
+}
+
+pub(crate) fn short_sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..16])
 }
 
 /// `=` stands for `base`; one id may come before and after it.
@@ -140,8 +162,8 @@ fn show_text(text: &str, original: &str) -> String {
         return "=".into();
     }
     let escaped = text.escape_default().to_string();
-    if escaped.len() > 160 {
-        let digest = hex(&Sha256::digest(text.as_bytes()));
+    if escaped.len() > 80 {
+        let digest = short_sha256(text.as_bytes());
         return format!("sha256 {digest} ({} characters)", text.chars().count());
     }
     format!("\"{escaped}\"")
