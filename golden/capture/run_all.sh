@@ -57,4 +57,9 @@ for name in smollm2-q4_1 smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k; do
     "$n/bin/python" text.py --name "$name" --model "$models/$name.gguf" --native
 done
 
+[ -x "$models/perplexity/bin/llama-perplexity" ] || ./build_perplexity.sh "$models/perplexity"
+capture perplexity.py --tool "$models/perplexity/bin/llama-perplexity" \
+    --base-name smollm2-q4_1 --base "$models/smollm2-q4_1.gguf" \
+    --name smollm2-q4_0 --model "$models/smollm2-q4_0.gguf"
+
 capture manifest.py

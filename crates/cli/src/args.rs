@@ -1,4 +1,5 @@
 //! The command line.
+use crate::perplexity::args::{EXAMPLES as PERPLEXITY_EXAMPLES, PerplexityArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_model::Numerics;
 use sampler::{Params, UserSet};
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Measure how fast models run, and how far that is from what the machine could do
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Measure how well a model predicts a text, and how far it is from another
+    #[command(after_help = PERPLEXITY_EXAMPLES, allow_negative_numbers = true)]
+    Perplexity(Box<PerplexityArgs>),
     /// Write a model of random weights, to measure a shape without having a model of it
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path
@@ -378,6 +382,17 @@ pub(crate) enum NumericsArg {
     Fast,
     Reference,
     Oracle,
+}
+
+impl NumericsArg {
+    /// As the user writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Reference => "reference",
+            Self::Oracle => "oracle",
+        }
+    }
 }
 
 impl From<NumericsArg> for Numerics {

@@ -6,6 +6,7 @@ use crate::output;
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
+use perplexity::PerplexityError;
 use sampler::{ParamsError, SampleError};
 use serde::Serialize;
 use std::{
@@ -168,6 +169,22 @@ impl From<SampleError> for CliError {
             SampleError::AllBanned => Self::usage(with_causes(&e)),
             _ => Self::new("E-SAMPLER", Exit::Bug, with_causes(&e)),
         }
+    }
+}
+
+impl From<PerplexityError> for CliError {
+    fn from(e: PerplexityError) -> Self {
+        let exit = match e {
+            PerplexityError::TooShort { .. }
+            | PerplexityError::Context { .. }
+            | PerplexityError::NoChunks
+            | PerplexityError::Format { .. }
+            | PerplexityError::Vocabulary { .. } => Exit::Usage,
+            PerplexityError::Write(_) => Exit::Io,
+            PerplexityError::Read(_) => Exit::Unreadable,
+            _ => Exit::Malformed,
+        };
+        Self::new(e.code(), exit, with_causes(&e))
     }
 }
 

@@ -32,7 +32,9 @@ fn help_and_version() {
     assert!(!top.stdout.contains('\x1b'), "no colors into a pipe: {top:?}");
     let version = run(&["--version"]).expect_success();
     assert_eq!(version.stdout, format!("lockstep {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "tokenize", "inspect", "quantize", "bench", "synth", "pull", "list"] {
+    for command in
+        ["run", "tokenize", "inspect", "quantize", "bench", "perplexity", "synth", "pull", "list"]
+    {
         let help = run(&[command, "--help"]).expect_success();
         assert!(help.stdout.contains("Usage: lockstep"), "{command}: {help:?}");
         assert!(top.stdout.contains(&format!("  {command} ")), "{command} is not in {top:?}");

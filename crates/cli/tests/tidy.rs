@@ -10,13 +10,25 @@ use std::{
 
 /// Every arrow there may be between crates of the workspace.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("lockstep", &["llama-model", "tokenizer", "sampler", "dequant", "gguf-parse", "model-store"]),
+    (
+        "lockstep",
+        &[
+            "llama-model",
+            "tokenizer",
+            "sampler",
+            "perplexity",
+            "dequant",
+            "gguf-parse",
+            "model-store",
+        ],
+    ),
     ("llama-model", &["kernels", "dequant", "gguf-parse"]),
     ("kernels", &["dequant"]),
     ("dequant", &["gguf-parse"]),
     ("tokenizer", &["gguf-parse"]),
     ("gguf-parse", &[]),
     ("sampler", &[]),
+    ("perplexity", &[]),
     ("model-store", &[]),
     ("golden", &[]),
 ];
