@@ -3,6 +3,7 @@
 //! People get `error[CODE]: PATH: MESSAGE` on one line of standard error, programs (`--json-errors`) the same as
 //! JSON. Whatever came from a file is escaped, so that no message can reach the terminal as an escape sequence.
 use crate::output;
+use compare::{TraceError, TraceErrorKind};
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
@@ -183,6 +184,18 @@ impl From<PerplexityError> for CliError {
             PerplexityError::Write(_) => Exit::Io,
             PerplexityError::Read(_) => Exit::Unreadable,
             _ => Exit::Malformed,
+        };
+        Self::new(e.code(), exit, with_causes(&e))
+    }
+}
+
+impl From<TraceError> for CliError {
+    fn from(e: TraceError) -> Self {
+        let exit = match e.kind() {
+            TraceErrorKind::Malformed => Exit::Malformed,
+            TraceErrorKind::Unreadable => Exit::Unreadable,
+            TraceErrorKind::Io => Exit::Io,
+            _ => Exit::Bug,
         };
         Self::new(e.code(), exit, with_causes(&e))
     }

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "perplexity",
             "dequant",
             "gguf-parse",
+            "compare",
             "model-store",
         ],
     ),
@@ -29,13 +30,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gguf-parse", &[]),
     ("sampler", &[]),
     ("perplexity", &[]),
+    ("compare", &[]),
     ("model-store", &[]),
     ("golden", &[]),
 ];
 
 /// What tests may use besides, of any crate and of one.
 const TEST_ARROWS: &[(&str, &[&str])] =
-    &[("", &["golden", "model-store"]), ("llama-model", &["sampler", "tokenizer"])];
+    &[("", &["golden", "model-store"]), ("llama-model", &["sampler", "tokenizer", "compare"])];
 
 fn allowed<'a>(table: &[(&str, &'a [&'a str])], from: &str) -> &'a [&'a str] {
     table.iter().find(|(name, _)| *name == from).map_or(&[], |(_, to)| to)
@@ -276,7 +278,9 @@ fn no_place_of_one_machine_is_named() {
     {
         files.extend(Some(root().join(name)).filter(|path| path.exists()));
     }
-    for folder in ["golden/capture", "bench", "bench/peers", "bench/peers/candle/src"] {
+    for folder in
+        ["docs", "tools", "golden/capture", "bench", "bench/peers", "bench/peers/candle/src"]
+    {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             files.extend(Some(entry.unwrap().path()).filter(|path| path.is_file()));
         }

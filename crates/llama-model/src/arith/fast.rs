@@ -142,8 +142,8 @@ impl Arithmetic for Fast {
             il: at.il,
             n_head: at.heads.n_head,
             scale: at.heads.scale,
-            window: None,
-            softcap: None,
+            n_swa: None,
+            attn_logit_softcap: None,
             sinks: None,
         };
         kernels::attention(self.isa, &self.team, &layer, at.q, &at.positions.cells, out);
