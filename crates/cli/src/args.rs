@@ -1,6 +1,5 @@
 //! The command line.
-use crate::perplexity::args::{EXAMPLES as PERPLEXITY_EXAMPLES, PerplexityArgs};
-use crate::sampling::SamplingArgs;
+use crate::{cache::CacheArgs, sampling::SamplingArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_model::Numerics;
 use std::{ffi::OsString, path::PathBuf, str::FromStr};
@@ -63,8 +62,8 @@ pub(crate) enum Command {
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
     /// Measure how well a model predicts a text, and how far it is from another
-    #[command(after_help = PERPLEXITY_EXAMPLES, allow_negative_numbers = true)]
-    Perplexity(Box<PerplexityArgs>),
+    #[command(after_help = crate::perplexity::args::EXAMPLES, allow_negative_numbers = true)]
+    Perplexity(Box<crate::perplexity::args::PerplexityArgs>),
     /// Write down every tensor of an evaluation
     #[command(after_help = crate::trace::args::EXAMPLES)]
     Trace(crate::trace::args::TraceArgs),
@@ -112,6 +111,9 @@ pub(crate) struct RunArgs {
     /// Instruction set of fast: auto, scalar, avx2, …
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
     pub(crate) isa: String,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
 
     /// Compute everything anew at every step; slow, and the same bits
     #[arg(long)]
@@ -210,6 +212,9 @@ pub(crate) struct BenchArgs {
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) n_parallel: Vec<u16>,
 
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+
     /// Threads to compute with [default: the physical cores allowed]
     #[arg(short, long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Vec<u16>,
@@ -259,14 +264,18 @@ impl FromStr for PromptGen {
     }
 }
 
-/// llama-bench's `-pg` and `-np` as clap knows them: with two dashes. Only behind `bench`: elsewhere `-np` is `-n p`.
+/// llama.cpp's flags of one dash and several letters as clap knows them: with two dashes. llama-bench's `-pg` and `-np`
+/// only behind `bench`: elsewhere `-np` is `-n p`.
 pub(crate) fn long_names(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    let mut is_bench = false;
+    let (mut is_bench, mut ended) = (false, false);
     args.map(move |arg| {
         is_bench |= arg == "bench";
-        match arg.to_str() {
+        ended |= arg == "--";
+        match arg.to_str().filter(|_| !ended) {
             Some("-pg") if is_bench => "--pg".into(),
             Some("-np") if is_bench => "--np".into(),
+            Some("-ctk") => "--cache-type-k".into(),
+            Some("-ctv") => "--cache-type-v".into(),
             _ => arg,
         }
     })
@@ -388,7 +397,8 @@ mod tests {
             (vec![512], vec![128], vec![0])
         );
         assert!(default.threads.is_empty() && default.prompt_gen.is_empty(), "none by default");
-        let run = ["lockstep", "run", "-np", "x"].map(OsString::from);
-        assert_eq!(long_names(run.into_iter()).nth(2), Some("-np".into()));
+        let run = ["lockstep", "run", "-np", "-ctk", "q8_0", "--", "-ctv"].map(OsString::from);
+        let run: Vec<OsString> = long_names(run.into_iter()).collect();
+        assert_eq!(run[2..], ["-np", "--cache-type-k", "q8_0", "--", "-ctv"]);
     }
 }

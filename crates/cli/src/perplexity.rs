@@ -47,7 +47,8 @@ pub(crate) fn perplexity(args: &PerplexityArgs, interrupt: &Interrupt) -> Result
     if n_chunk == 0 {
         return Err(PerplexityError::NoChunks.into());
     }
-    let mut context = context(&path, &gguf, &options, scorer.text.n_ctx())?;
+    let room = ContextOptions { n_ctx: scorer.text.n_ctx(), ..args.cache.context() };
+    let mut context = context(&path, &gguf, &options, &room)?;
     interrupt.set_on_first(context.cancel_flag());
     let started = Instant::now();
     let interrupted = scorer.run(&mut context, n_chunk).at(&path)?;
@@ -116,17 +117,17 @@ fn context(
     path: &Path,
     gguf: &Arc<Gguf>,
     options: &LoadOptions,
-    n_ctx: usize,
+    room: &ContextOptions,
 ) -> Result<Context, CliError> {
     let model = Arc::new(model::load(path, gguf, options)?);
-    let n_ctx_train = model.hparams().n_ctx_train;
+    let (n_ctx, n_ctx_train) = (room.n_ctx, model.hparams().n_ctx_train);
     if n_ctx > n_ctx_train {
         output::eprint_warning(
             path,
             &format!("trained for {n_ctx_train} tokens, measured with {n_ctx}"),
         );
     }
-    Context::new(model, &ContextOptions { n_ctx, ..ContextOptions::default() }).at(path)
+    Context::new(model, room).at(path)
 }
 
 fn report(

@@ -73,15 +73,18 @@ impl Session {
         let model = Model::load(gguf, &options, &mut |done| bar.set_fraction(done)).at(path)?;
         drop(bar);
         model::warn_all(path, model.warnings());
-        let n_ctx = if args.ctx_size == 0 { model.default_context() } else { args.ctx_size };
+        let options = args.cache.context();
+        let n_ctx = match args.ctx_size {
+            0 => model.default_context(&options),
+            given => given,
+        };
         let n_ctx_train = model.hparams().n_ctx_train;
         if n_ctx > n_ctx_train {
             let text = format!("trained for {n_ctx_train} tokens; text beyond them gets worse");
             output::eprint_warning(path, &text);
         }
         let model = Arc::new(model);
-        let context = Context::new(model, &ContextOptions { n_ctx, ..ContextOptions::default() });
-        let context = context.at(path)?;
+        let context = Context::new(model, &ContextOptions { n_ctx, ..options }).at(path)?;
         timings.load = started.elapsed();
         Ok(Self { tokenizer, context, sampler })
     }

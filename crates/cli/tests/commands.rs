@@ -147,6 +147,29 @@ fn neither_cache_nor_threads_change_a_bit() {
     assert_eq!(without_timings(run_json(&model, &["abab", "-n", "12"])), scalar);
 }
 
+/// The cache's types are what they are for every arithmetic, and what one has not it refuses.
+#[test]
+fn types_of_the_cache() {
+    let model = t1();
+    for numerics in ["fast", "reference", "oracle"] {
+        let args = ["abab", "-n", "12", "--numerics", numerics, "--logits", "262"];
+        let with = |k, v| {
+            let types = ["-ctk", k, "-ctv", v];
+            without_timings(run_json(&model, &[&args[..], &types].concat()))
+        };
+        let (f16, f32) = (with("f16", "f16"), with("f32", "f32"));
+        assert_eq!(f16, without_timings(run_json(&model, &args)), "f16 is the default");
+        assert_eq!(f16["steps"] == f32["steps"], numerics == "oracle", "{numerics}");
+    }
+    let args = ["run", "-m", model.str(), "abab", "-ctv", "q8_0", "--numerics", "reference"];
+    let refused = run(&args);
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the type of values is q8_0; must be f32 or f16"),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn where_the_text_ends() {
     let model = t1();

@@ -1,5 +1,8 @@
 //! The command line of `perplexity`.
-use crate::args::{Limit, NumericsArg};
+use crate::{
+    args::{Limit, NumericsArg},
+    cache::CacheArgs,
+};
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf};
 
@@ -50,6 +53,9 @@ pub(crate) struct PerplexityArgs {
     /// Arithmetic: fast; reference (bit-identical to llama.cpp's scalar build); oracle (f64)
     #[arg(long, value_name = "KIND", default_value = "fast")]
     pub(crate) numerics: NumericsArg,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
 
     /// Instruction set of fast: auto, scalar, avx2, …
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
