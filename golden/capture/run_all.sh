@@ -60,5 +60,9 @@ done
 
 capture templates.py --server "$s/build/bin/llama-server" --source "$s/source/vendor/llama.cpp" \
     --model smollm2-q4_1="$models/smollm2-q4_1.gguf" --model qwen2.5-coder-0.5b="$models/qwen2.5-coder-0.5b.gguf"
+[ -x "$models/perplexity/bin/llama-perplexity" ] || ./build_perplexity.sh "$models/perplexity"
+capture perplexity.py --tool "$models/perplexity/bin/llama-perplexity" \
+    --base-name smollm2-q4_1 --base "$models/smollm2-q4_1.gguf" \
+    --name smollm2-q4_0 --model "$models/smollm2-q4_0.gguf"
 
 capture manifest.py

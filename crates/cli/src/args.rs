@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// Measure how fast models run, and how far that is from what the machine could do
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Measure how well a model predicts a text, and how far it is from another
+    #[command(after_help = crate::perplexity::args::EXAMPLES, allow_negative_numbers = true)]
+    Perplexity(Box<crate::perplexity::args::PerplexityArgs>),
     /// Write down every tensor of an evaluation
     #[command(after_help = crate::trace::args::EXAMPLES)]
     Trace(crate::trace::args::TraceArgs),
@@ -314,6 +317,17 @@ pub(crate) enum NumericsArg {
     Fast,
     Reference,
     Oracle,
+}
+
+impl NumericsArg {
+    /// As the user writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Reference => "reference",
+            Self::Oracle => "oracle",
+        }
+    }
 }
 
 impl From<NumericsArg> for Numerics {

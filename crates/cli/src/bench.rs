@@ -8,9 +8,7 @@ use crate::{
     args::BenchArgs,
     errors::{At, CliError, Exit},
     interrupt::Interrupt,
-    model, output,
-    progress::Progress,
-    run,
+    model, output, run,
 };
 use llama_model::{
     Context, ContextOptions, Isa, LoadOptions, Model, ModelError,
@@ -74,11 +72,7 @@ impl Session<'_> {
             isa: self.isa,
             ..LoadOptions::default()
         };
-        let mut bar = Progress::fraction("loading");
-        let model = Model::load(Arc::clone(&gguf), &options, &mut |done| bar.set_fraction(done));
-        drop(bar);
-        let model = Arc::new(model.at(self.path)?);
-        model::warn_all(self.path, model.warnings());
+        let model = Arc::new(model::load(self.path, &gguf, &options)?);
         let cache = self.args.cache.context();
         let work = Work::new(&gguf, model.hparams(), cache.type_k, cache.type_v);
 

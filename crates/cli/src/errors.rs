@@ -7,6 +7,7 @@ use compare::{TraceError, TraceErrorKind};
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
+use perplexity::PerplexityError;
 use sampler::{ParamsError, SampleError};
 use serde::Serialize;
 use std::{
@@ -169,6 +170,22 @@ impl From<SampleError> for CliError {
             SampleError::AllBanned => Self::usage(with_causes(&e)),
             _ => Self::new("E-SAMPLER", Exit::Bug, with_causes(&e)),
         }
+    }
+}
+
+impl From<PerplexityError> for CliError {
+    fn from(e: PerplexityError) -> Self {
+        let exit = match e {
+            PerplexityError::TooShort { .. }
+            | PerplexityError::Context { .. }
+            | PerplexityError::NoChunks
+            | PerplexityError::Format { .. }
+            | PerplexityError::Vocabulary { .. } => Exit::Usage,
+            PerplexityError::Write(_) => Exit::Io,
+            PerplexityError::Read(_) => Exit::Unreadable,
+            _ => Exit::Malformed,
+        };
+        Self::new(e.code(), exit, with_causes(&e))
     }
 }
 

@@ -5,11 +5,13 @@ use crate::{
     progress::Progress,
 };
 use gguf_parse::Gguf;
+use llama_model::{LoadOptions, Model};
 use model_store::Store;
 use std::{
     ffi::OsStr,
     io::ErrorKind,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tokenizer::Tokenizer;
 
@@ -40,6 +42,20 @@ pub(crate) fn tokenizer(path: &Path, gguf: &Gguf) -> Result<Tokenizer, CliError>
     let tokenizer = Tokenizer::from_metadata(gguf.metadata()).at(path)?;
     warn_all(path, tokenizer.warnings());
     Ok(tokenizer)
+}
+
+/// Loads the file's model; what is odd but harmless is told.
+pub(crate) fn load(
+    path: &Path,
+    gguf: &Arc<Gguf>,
+    options: &LoadOptions,
+) -> Result<Model, CliError> {
+    let mut bar = Progress::fraction("loading");
+    let model = Model::load(Arc::clone(gguf), options, &mut |done| bar.set_fraction(done));
+    drop(bar);
+    let model = model.at(path)?;
+    warn_all(path, model.warnings());
+    Ok(model)
 }
 
 /// Prints warnings about a file.

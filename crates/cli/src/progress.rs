@@ -1,6 +1,7 @@
 //! Progress bars for what takes long, on standard error, if that is a terminal.
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
+    borrow::Cow,
     io::IsTerminal,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// A bar that appears when it is worth it, and is gone when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    label: &'static str,
+    label: Cow<'static, str>,
     template: &'static str,
     started: Option<Instant>,
     bar: Option<ProgressBar>,
@@ -35,7 +36,7 @@ impl Progress {
 
     fn new(label: &'static str, template: &'static str) -> Self {
         let started = std::io::stderr().is_terminal().then(Instant::now);
-        Self { label, template, started, bar: None }
+        Self { label: label.into(), template, started, bar: None }
     }
 
     /// Moves it.
@@ -43,9 +44,9 @@ impl Progress {
         if self.started.is_none_or(|started| started.elapsed() < PATIENCE) {
             return;
         }
-        let (label, template) = (self.label, self.template);
+        let (label, template) = (&self.label, self.template);
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(0).with_message(label);
+            let bar = ProgressBar::new(0).with_message(label.clone());
             // The templates are constants that a test has tried.
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
@@ -56,6 +57,14 @@ impl Progress {
             bar.set_length(all);
         }
         bar.set_position(done);
+    }
+
+    /// Says something else from now on.
+    pub(crate) fn relabel(&mut self, label: String) {
+        self.label = label.into();
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.label.clone());
+        }
     }
 
     /// Moves it to a fraction from 0 to 1.

@@ -32,7 +32,8 @@ fn help_and_version() {
     assert!(!top.stdout.contains('\x1b'), "no colors into a pipe: {top:?}");
     let version = run(&["--version"]).expect_success();
     assert_eq!(version.stdout, format!("lockstep {}\n", env!("CARGO_PKG_VERSION")));
-    let commands = ["run", "tokenize", "inspect", "quantize", "bench", "synth", "pull", "list"];
+    let commands =
+        ["run", "tokenize", "inspect", "quantize", "bench", "perplexity", "synth", "pull", "list"];
     for command in commands.into_iter().chain(["rm", "show", "completions", "man"]) {
         let help = run(&[command, "--help"]).expect_success();
         assert!(help.stdout.contains("Usage: lockstep"), "{command}: {help:?}");

@@ -91,6 +91,22 @@ fn interrupted(command: &mut Command, reached: impl Fn(&Output) -> bool) -> Outp
 }
 
 #[test]
+fn ctrl_c_keeps_what_is_known_of_a_text() {
+    let model = endless();
+    let text = TempFile::new("text", "ab ".repeat(1 << 20).as_bytes());
+    let base = text.path.with_file_name("base");
+    let mut command = lockstep();
+    command.args(["perplexity", model.str(), "-f", text.str(), "-t", "1", "--kl-base"]).arg(&base);
+    let output = interrupted(&mut command, |o| !o.stdout.is_empty());
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.starts_with("Interrupted after ") && stdout.contains("PPL = "), "{stdout}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("not written: chunks are missing"), "{stderr}");
+    assert!(!base.exists(), "a part of a file is none");
+}
+
+#[test]
 fn ctrl_c_keeps_the_report() {
     let model = endless();
     let output = interrupted(endless_run(&model).arg("--json"), |o| !o.stdout.is_empty());

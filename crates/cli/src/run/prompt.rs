@@ -30,11 +30,11 @@ pub(crate) fn read(
         return Ok(Prompt::Text(text.to_owned()));
     }
     match file {
-        Some(path) if path.as_os_str() != "-" => read_file(path).map(Prompt::Text),
+        Some(path) => read_path(path).map(Prompt::Text),
         None if io::stdin().is_terminal() => Err(CliError::usage(
             "no prompt: give one as an argument, with -f FILE, or through standard input",
         )),
-        _ => read_stdin().map(Prompt::Text),
+        None => read_stdin().map(Prompt::Text),
     }
 }
 
@@ -43,6 +43,11 @@ pub(crate) fn read_stdin() -> Result<String, CliError> {
     let path = Path::new("standard input");
     let bytes = read_limited(io::stdin().lock()).at(path)?;
     to_text(bytes).at(path).map(without_newline)
+}
+
+/// Text from a file, or from standard input if that is `-`, without the newline at its end.
+pub(crate) fn read_path(path: &Path) -> Result<String, CliError> {
+    if path.as_os_str() == "-" { read_stdin() } else { read_file(path) }
 }
 
 fn read_file(path: &Path) -> Result<String, CliError> {
