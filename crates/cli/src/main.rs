@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod bench;
+mod compare;
 mod errors;
 mod human;
 mod inspect;
