@@ -1,7 +1,7 @@
 """The reference library through its ctypes API: models, evaluation with a callback, greedy decoding.
 
-Everything here runs as golden/README.md fixes it: flash attention off, F16 KV cache, full-size sliding-window cache,
-one thread unless said otherwise, and a micro-batch that holds the whole prompt.
+Everything here runs as golden/README.md fixes it: flash attention off, F16 KV cache (unless said otherwise), full-size
+sliding-window cache, one thread unless said otherwise, and a micro-batch that holds the whole prompt.
 """
 
 import ctypes
@@ -10,7 +10,13 @@ import os
 import llama_cpp
 import numpy as np
 
-FLAGS = "flash_attn=off type_k=f16 type_v=f16 swa_full=true n_seq_max=1 n_ubatch=n_batch>=prompt"
+
+def flags(type_k="f16", type_v="f16"):
+    """How contexts are made, for the snapshots' `info`."""
+    return f"flash_attn=off type_k={type_k} type_v={type_v} swa_full=true n_seq_max=1 n_ubatch=n_batch>=prompt"
+
+
+FLAGS = flags()
 
 _LIB = os.path.join(os.path.dirname(llama_cpp.__file__), "lib")
 _BASE = ctypes.CDLL(os.path.join(_LIB, "libggml-base.so"))
@@ -23,6 +29,7 @@ _BASE.ggml_nbytes.argtypes = [ctypes.c_void_p]
 
 GGML_TYPE_F32 = 0
 GGML_TYPE_F16 = 1
+CACHE_TYPES = {"f32": GGML_TYPE_F32, "f16": GGML_TYPE_F16}
 
 
 class GgmlTensor(ctypes.Structure):
@@ -117,7 +124,7 @@ class Model:
 class Context:
     """A context of a model. `on_node(address)` is called for every node, in graph order, after it was computed."""
 
-    def __init__(self, model, n_ctx, on_node=None, n_threads=1, native_defaults=False):
+    def __init__(self, model, n_ctx, on_node=None, n_threads=1, native_defaults=False, cache=("f16", "f16")):
         self.model = model
         self.n_past = 0
         self._error = None
@@ -128,7 +135,7 @@ class Context:
             params.n_batch = params.n_ubatch = n_ctx
             params.n_seq_max = 1
             params.flash_attn_type = 0
-            params.type_k = params.type_v = GGML_TYPE_F16
+            params.type_k, params.type_v = (CACHE_TYPES[ty] for ty in cache)
             params.swa_full = True
         if on_node:
             self._callback = llama_cpp.ggml_backend_sched_eval_callback(self._wrap(on_node))

@@ -17,6 +17,12 @@ import trace
 PROMPT = [1, 87, 300, 42, 5, 260, 199]
 STEPS = 3
 
+# Types of keys and values other than f16, and the models that are captured with them too.
+CACHES = {
+    "q8_0-gqa": [("f32", "f32"), ("f32", "f16"), ("f16", "f32")],
+    "qwen2": [("f32", "f32")],
+}
+
 
 def write_models(folder):
     """Has the workspace's generator write all tiny models."""
@@ -25,9 +31,12 @@ def write_models(folder):
 
 
 def capture_all(folder):
-    """Captures every model of a folder under the name `tiny-<file name>`."""
+    """Captures every model of a folder under the name `tiny-<file name>`, other caches than f16 behind that name."""
     for path in sorted(pathlib.Path(folder).glob("*.gguf")):
         trace.capture(f"tiny-{path.stem}", path, PROMPT, STEPS, brief=True)
+        for cache in CACHES.get(path.stem, []):
+            name = f"tiny-{path.stem}-k-{cache[0]}-v-{cache[1]}"
+            trace.capture(name, path, PROMPT, STEPS, brief=True, cache=cache)
 
 
 def main():

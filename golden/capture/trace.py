@@ -16,7 +16,8 @@ import common
 import floats
 import reference
 
-PURE_VIEWS = {"RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE"}
+# Views, and what writes into the cache: its result is the whole cache, of which the CACHE lines tell.
+NO_VALUES = {"RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE", "SET_ROWS"}
 UNNAMED = re.compile(r"node_\d+")
 CACHE = re.compile(r"cache_([kv])_l(\d+)")
 
@@ -44,7 +45,7 @@ class Recorder:
         tensor = reference.tensor_at(address)
         self._find_caches(address, tensor)
         op = reference.op_desc(address)
-        if tensor.type != reference.GGML_TYPE_F32 or op in PURE_VIEWS:
+        if tensor.type != reference.GGML_TYPE_F32 or op in NO_VALUES:
             return
         name = node_name(tensor.name.decode())
         values = reference.tensor_values(address, np.float32)
@@ -62,15 +63,17 @@ class Recorder:
 
 
 def cache_rows(address, kind, n_cells):
-    """The first cells of a cache tensor as f16 `[n_cells, width]`; asserts that the other cells were never written."""
-    raw = reference.tensor_values(address, np.uint16)[0]
+    """The first cells of a cache tensor `[n_cells, width]`; asserts that the other cells were never written."""
+    dtype = np.float32 if reference.tensor_at(address).type == reference.GGML_TYPE_F32 else np.float16
+    raw = reference.tensor_values(address, dtype)[0]
     n_streams, size, width = raw.shape
     assert n_streams == 1
     rows = raw[0]
     if kind == "v":  # stored transposed: all cells of a channel one after the other
         rows = raw.reshape(width, size).T
-    assert not rows[n_cells:].any(), "cells beyond the sequence are not zero"
-    return np.ascontiguousarray(rows[:n_cells])
+    rows = np.ascontiguousarray(rows)
+    assert not rows[n_cells:].view(np.uint8).any(), "cells beyond the sequence are not zero"
+    return rows[:n_cells]
 
 
 def cache_lines(recorder, n_cells):
@@ -80,11 +83,12 @@ def cache_lines(recorder, n_cells):
         rows = cache_rows(address, kind, n_cells)
         stored = recorder.stored[f"{kind.upper()}cur-{il}"]
         stored = stored.reshape(-1, rows.shape[1])
-        assert (rows[n_cells - len(stored) :] == stored.astype(np.float16).view(np.uint16)).all(), "cache layout"
-        values = rows.view(np.float16).astype(np.float32)
+        same = rows[n_cells - len(stored) :].view(np.uint8) == stored.astype(rows.dtype).view(np.uint8)
+        assert same.all(), "cache layout"
         shape = floats.trimmed_shape(rows.shape)
-        first = ",".join(floats.hex_float(v) for v in np.ravel(values)[:2])
-        lines.append(f"CACHE cache_{kind}_l{il} {shape} f16 sha256={floats.sha256(rows)} first={first}")
+        ty = {"float16": "f16", "float32": "f32"}[rows.dtype.name]
+        first = ",".join(floats.hex_float(v) for v in np.ravel(rows)[:2])
+        lines.append(f"CACHE cache_{kind}_l{il} {shape} {ty} sha256={floats.sha256(rows)} first={first}")
     return lines
 
 
@@ -96,9 +100,9 @@ def logits_text(tokens, n_past, logits):
     return "\n".join(lines)
 
 
-def run(model, prompt, steps, recorder=None, n_threads=1, n_ctx=256):
+def run(model, prompt, steps, recorder=None, n_threads=1, n_ctx=256, cache=("f16", "f16")):
     """Evaluates the prompt and greedy steps; yields (name, tokens, n_past, logits)."""
-    context = reference.Context(model, n_ctx, recorder, n_threads)
+    context = reference.Context(model, n_ctx, recorder, n_threads, cache=cache)
     tokens = prompt
     for step in range(steps + 1):
         if recorder:
@@ -125,16 +129,16 @@ def check_invariance(model, prompt, steps):
         assert same, name
 
 
-def capture(name, path, prompt, steps, brief, check=False):
-    """Writes the snapshots of one model."""
+def capture(name, path, prompt, steps, brief, check=False, cache=("f16", "f16")):
+    """Writes the snapshots of one model, with keys and values of the types `cache`."""
     model = reference.Model(path)
     ids = prompt if isinstance(prompt, list) else model.tokenize(prompt)
     if check:
         check_invariance(model, ids, steps)
-    info = common.provenance(model=name, model_sha256=common.sha256(path), flags=reference.FLAGS, n_threads=1)
+    info = common.provenance(model=name, model_sha256=common.sha256(path), flags=reference.flags(*cache), n_threads=1)
     recorder = Recorder(brief)
     n_lines = 0
-    for part, tokens, n_past, logits in run(model, ids, steps, recorder):
+    for part, tokens, n_past, logits in run(model, ids, steps, recorder, cache=cache):
         caches = cache_lines(recorder, n_past + len(tokens))
         detail = "brief" if brief else "full"
         header = f"tokens={','.join(map(str, tokens))} n_past={n_past} detail={detail}"

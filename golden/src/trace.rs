@@ -107,13 +107,34 @@ impl TraceText {
     /// # Panics
     /// If `values` is no whole number of cells.
     pub fn cache(&mut self, kind: char, il: usize, n_cells: usize, values: &[u16]) {
-        assert_eq!(values.len() % n_cells, 0, "a cache has whole cells");
         let sha256 = sha256_hex(values.iter().flat_map(|v| v.to_le_bytes()));
-        let shape = trimmed_shape(&[n_cells, values.len() / n_cells]);
-        let first: Vec<String> = values.iter().take(2).map(|&v| hex_float(f16_to_f64(v))).collect();
-        let first = first.join(",");
+        let first = values.iter().take(2).map(|v| f16_to_f64(*v));
+        self.cache_line((kind, il), [n_cells, values.len()], "f16", &sha256, first);
+    }
+
+    /// The same of a cache of f32.
+    ///
+    /// # Panics
+    /// As [`Self::cache`].
+    pub fn cache_f32(&mut self, kind: char, il: usize, n_cells: usize, values: &[f32]) {
+        let sha256 = sha256_hex(values.iter().flat_map(|v| v.to_le_bytes()));
+        let first = values.iter().take(2).map(|v| f64::from(*v));
+        self.cache_line((kind, il), [n_cells, values.len()], "f32", &sha256, first);
+    }
+
+    fn cache_line(
+        &mut self,
+        (kind, il): (char, usize),
+        [n_cells, n]: [usize; 2],
+        ty: &str,
+        sha256: &str,
+        first: impl Iterator<Item = f64>,
+    ) {
+        assert_eq!(n % n_cells, 0, "a cache has whole cells");
+        let shape = trimmed_shape(&[n_cells, n / n_cells]);
+        let first = first.map(hex_float).collect::<Vec<_>>().join(",");
         self.text +=
-            &format!("CACHE cache_{kind}_l{il} {shape} f16 sha256={sha256} first={first}\n");
+            &format!("CACHE cache_{kind}_l{il} {shape} {ty} sha256={sha256} first={first}\n");
     }
 
     /// Nodes added so far.

@@ -79,7 +79,8 @@ impl Session<'_> {
         drop(bar);
         let model = Arc::new(model.at(self.path)?);
         model::warn_all(self.path, model.warnings());
-        let work = Work::new(&gguf, model.hparams());
+        let cache = self.args.cache.context();
+        let work = Work::new(&gguf, model.hparams(), cache.type_k, cache.type_v);
 
         let mut cancelled = Arc::<AtomicBool>::default();
         // Tests that begin at the same depth share the tokens there.
@@ -96,14 +97,8 @@ impl Session<'_> {
                     Err(ModelError::Cancelled) => return Ok(Exit::Interrupted),
                     measured => measured.at(self.path)?,
                 };
-                printer.row(Row::new(
-                    &description,
-                    self.peaks,
-                    self.isa,
-                    test,
-                    &measured,
-                    &work,
-                ))?;
+                let row = Row::new(&description, self.peaks, self.isa, test, &measured, &work);
+                printer.row(row.with_cache(&cache))?;
             }
         }
         Ok(Exit::Ok)
@@ -115,7 +110,7 @@ impl Session<'_> {
         let options = ContextOptions {
             n_ctx: max(|test| test.depth + test.n_prompt + test.n_gen),
             n_seq: max(|test| test.n_seq),
-            ..ContextOptions::default()
+            ..self.args.cache.context()
         };
         let n_ctx_train = model.hparams().n_ctx_train;
         if options.n_ctx > n_ctx_train {

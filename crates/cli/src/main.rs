@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod bench;
+mod cache;
 mod compare;
 mod errors;
 mod human;
@@ -18,6 +19,7 @@ mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod sampling;
 mod synth;
 mod tokenize;
 mod trace;

@@ -2,7 +2,6 @@
 mod generate;
 pub(crate) mod prompt;
 mod report;
-mod sampling;
 
 use crate::{
     args::RunArgs,
@@ -10,6 +9,7 @@ use crate::{
     interrupt::Interrupt,
     model, output,
     progress::Progress,
+    sampling,
 };
 use generate::{End, Generation};
 use llama_model::{Context, ContextOptions, Isa, LoadOptions, Model};
@@ -63,7 +63,7 @@ impl Session {
         let started = Instant::now();
         let gguf = Arc::new(model::open(path)?);
         let tokenizer = model::tokenizer(path, &gguf)?;
-        let sampler = sampling::sampler(args, path, &gguf, &tokenizer)?;
+        let sampler = sampling::sampler(&args.sampling, args.ignore_eos, path, &gguf, &tokenizer)?;
         let options = LoadOptions {
             numerics: args.numerics.into(),
             n_threads: args.threads.map_or_else(Model::default_threads, usize::from),
@@ -73,15 +73,18 @@ impl Session {
         let model = Model::load(gguf, &options, &mut |done| bar.set_fraction(done)).at(path)?;
         drop(bar);
         model::warn_all(path, model.warnings());
-        let n_ctx = if args.ctx_size == 0 { model.default_context() } else { args.ctx_size };
+        let options = args.cache.context();
+        let n_ctx = match args.ctx_size {
+            0 => model.default_context(&options),
+            given => given,
+        };
         let n_ctx_train = model.hparams().n_ctx_train;
         if n_ctx > n_ctx_train {
             let text = format!("trained for {n_ctx_train} tokens; text beyond them gets worse");
             output::eprint_warning(path, &text);
         }
         let model = Arc::new(model);
-        let context = Context::new(model, &ContextOptions { n_ctx, ..ContextOptions::default() });
-        let context = context.at(path)?;
+        let context = Context::new(model, &ContextOptions { n_ctx, ..options }).at(path)?;
         timings.load = started.elapsed();
         Ok(Self { tokenizer, context, sampler })
     }

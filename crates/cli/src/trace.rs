@@ -117,7 +117,10 @@ fn context(
     let end = |e: &EvalInfo| e.n_past.saturating_add(e.tokens.len());
     let n_ctx = evals.iter().map(end).max().unwrap_or(1).saturating_add(args.steps as usize);
     let n_ubatch = evals.iter().map(|e| e.tokens.len()).max().unwrap_or(1);
-    Context::new(Arc::clone(model), &ContextOptions { n_ctx, n_seq: 1, n_ubatch })
+    Context::new(
+        Arc::clone(model),
+        &ContextOptions { n_ctx, n_ubatch, ..ContextOptions::default() },
+    )
 }
 
 /// Why a trace ended early.

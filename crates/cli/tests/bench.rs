@@ -120,6 +120,24 @@ fn tables_and_csv() {
     assert!(csv.lines().all(|line| line.split(',').count() == n_fields), "{csv}");
 }
 
+/// A smaller cache is read faster, and the figures know it.
+#[test]
+fn types_of_the_cache() {
+    let (_folder, path) = synth("tiny", "Q8_0");
+    let args = ["bench", "-m", arg(&path), "-p", "0", "-n", "2", "-d", "40", "-r", "1", "-t", "1"];
+    for (more, title) in [
+        (&[][..], "| tg2 @ d40 "),
+        (&["-ctk", "q8_0", "-ctv", "q8_0"], "| tg2 @ d40 q8_0 "),
+        (&["-ctk", "f32", "--cache-type-v", "q8_0"], "| tg2 @ d40 f32/q8_0 "),
+    ] {
+        let table = run(&[&args[..], more].concat()).expect_success().stdout;
+        assert!(table.contains(title), "{title}: {table}");
+    }
+    let report = bench(arg(&path), &["-p", "0", "-n", "2", "-ctk", "q8_0"]);
+    let row = &report["results"][0];
+    assert_eq!((&row["type_k"], &row["type_v"]), (&json!("q8_0"), &json!("f16")), "{row}");
+}
+
 #[test]
 fn what_bench_refuses() {
     let (_folder, path) = synth("tiny", "Q4_0");
@@ -137,6 +155,7 @@ fn what_bench_refuses() {
         (&["-r", "0"], "1..=1000"),
         (&["-o", "xml"], "possible values: md, json, csv"),
         (&["--isa", "mmx"], "scalar"),
+        (&["-ctk", "q4_0"], "possible values: f32, f16, q8_0"),
         (&["text"], "unexpected argument"),
     ] {
         let outcome = run(&[&model, more].concat());

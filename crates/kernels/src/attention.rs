@@ -18,7 +18,8 @@
 //! L = fma(l, b, L a);   O[d] = fma(o[d], b, O[d] a);   M = M'
 //! ```
 //!
-//! Finally `out[d] = O[d] / L`. Queries and probabilities stay f32; only the cache is F16. All query heads that share
+//! Finally `out[d] = O[d] / L`. Queries and probabilities stay f32; `k` and `v` are the numbers of the cache, whatever its
+//! types: each is exactly one f32 (`crate::kv_cache::number`). All query heads that share
 //! a head of the cache are computed together, as are a few consecutive tokens of a sequence.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -42,6 +42,7 @@ pub use isa::Isa;
 pub use isa::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
+pub use kv_cache::number::KvType;
 pub use kv_cache::{KvCache, KvShape};
 pub use linear::{Linear, linears};
 pub use matrix::Matrix;

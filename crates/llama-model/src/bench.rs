@@ -2,8 +2,8 @@
 
 use crate::{Hparams, ModelError, memory};
 use gguf_parse::{GgmlType, Gguf, TensorInfo};
-use kernels::Team;
 use kernels::peak::{self, Unit};
+use kernels::{KvType, Team};
 
 pub use kernels::peak::Peak;
 
@@ -106,9 +106,9 @@ pub struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Of a model that loads.
+    /// Of a model that loads, with a cache of these types.
     #[must_use]
-    pub fn new(gguf: &'a Gguf, hparams: &Hparams) -> Self {
+    pub fn new(gguf: &'a Gguf, hparams: &Hparams, type_k: KvType, type_v: KvType) -> Self {
         let tied = gguf.find_tensor("output.weight").is_none();
         let last_ffn = format!("blk.{}.ffn_", hparams.n_layer - 1);
         let mut work =
@@ -129,8 +129,9 @@ impl<'a> Work<'a> {
                 work.every.push(tensor);
             }
         }
-        // Keys and values, in F16.
-        work.cell_bytes = (2 * 2 * hparams.n_layer * hparams.n_embd_kv()) as u64;
+        let n = hparams.n_layer * hparams.n_embd_kv();
+        let bytes = |ty: KvType| ty.n_bytes(n).map_or(u64::MAX, |n| n as u64);
+        work.cell_bytes = bytes(type_k).saturating_add(bytes(type_v));
         work
     }
 
@@ -157,6 +158,7 @@ mod tests {
     use crate::synth::{SynthModel, SynthOptions};
     use crate::{LoadOptions, Model};
     use gguf_parse::{GgmlType, Gguf};
+    use kernels::KvType;
     use std::sync::Arc;
 
     #[test]
@@ -168,7 +170,7 @@ mod tests {
             let gguf = Arc::new(Gguf::from_bytes(model.to_bytes().unwrap()).unwrap());
             let loaded =
                 Model::load(Arc::clone(&gguf), &LoadOptions::default(), &mut |_| ()).unwrap();
-            let work = Work::new(&gguf, loaded.hparams());
+            let work = Work::new(&gguf, loaded.hparams(), KvType::F16, KvType::Q8_0);
             let n_kv = shape.n_head_kv * shape.n_embd_head;
             let attention = shape.n_embd * (2 * shape.n_embd + 2 * n_kv);
             let (ffn, head) = (3 * shape.n_embd * shape.n_ff, shape.n_embd * shape.n_vocab);
@@ -180,7 +182,8 @@ mod tests {
             // 34 bytes for 32 weights, and five norms.
             let weights = (all / 32 * 34 + 5 * shape.n_embd * 4) as u64;
             assert_eq!(work.step_bytes(0), weights);
-            assert_eq!(work.step_bytes(7), weights + (7 * 2 * 2 * 2 * n_kv) as u64);
+            // Two layers; 2 bytes a number of the keys, 34 bytes for 32 of the values.
+            assert_eq!(work.step_bytes(7), weights + (7 * 2 * (2 * n_kv + n_kv / 32 * 34)) as u64);
         }
     }
 

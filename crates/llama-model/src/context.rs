@@ -7,6 +7,7 @@ use crate::memory;
 use crate::model::{AnyNet, Model};
 use crate::trace::{Trace, Tracer};
 use crate::weights::Net;
+use kernels::KvType;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -22,11 +23,33 @@ pub struct ContextOptions {
     pub n_seq: usize,
     /// Tokens computed at once. It changes the speed of long prompts and the memory they need, never a result.
     pub n_ubatch: usize,
+    /// To what the cache's keys are rounded. `Oracle` rounds nothing; `Reference` has no Q8_0, nor has `Fast` where
+    /// heads are no multiple of 32.
+    pub type_k: KvType,
+    /// The same for values.
+    pub type_v: KvType,
 }
 
 impl Default for ContextOptions {
     fn default() -> Self {
-        Self { n_ctx: 2048, n_seq: 1, n_ubatch: 512 }
+        Self { n_ctx: 2048, n_seq: 1, n_ubatch: 512, type_k: KvType::F16, type_v: KvType::F16 }
+    }
+}
+
+impl ContextOptions {
+    /// Fails unless `has` both types of the cache; `allowed` says what it has.
+    pub(crate) fn check_types(
+        &self,
+        has: impl Fn(KvType) -> bool,
+        allowed: impl FnOnce() -> String,
+    ) -> Result<(), ModelError> {
+        let types = [("the type of keys", self.type_k), ("the type of values", self.type_v)];
+        match types.into_iter().find(|(_, ty)| !has(*ty)) {
+            Some((what, ty)) => {
+                Err(ModelError::Argument { what, found: ty.name().to_owned(), allowed: allowed() })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -112,6 +135,7 @@ impl Context {
             n_ubatch: options.n_ubatch.min(options.n_ctx * options.n_seq),
             ..options.clone()
         };
+        model.check_cache(&options)?;
         memory::check("the context", model.context_bytes(&options), |have| {
             let n = model.max_context(&options, have);
             if n == 0 { String::new() } else { format!("; try a context of {n}") }
@@ -267,18 +291,27 @@ impl Context {
         Ok(())
     }
 
-    /// Layer `il` of the cache for `seq` as f16 bits: K and V, both `[len, n_embd_kv]`. `None` where the
-    /// arithmetic keeps no f16 (`Oracle`) or there is no such layer or sequence.
+    /// Layer `il` of the cache for `seq` as f16 bits: K and V, both `[len, n_embd_kv]`. `None` where these are not the
+    /// cache's types (`Oracle` keeps f64) or there is no such layer or sequence.
     #[must_use]
     pub fn cache_f16(&self, il: usize, seq: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let types = [self.options.type_k, self.options.type_v];
+        let (k, v) = self.cache_f32(il, seq).filter(|_| types == [KvType::F16; 2])?;
+        let bits = |x: Vec<f32>| x.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect();
+        Some((bits(k), bits(v)))
+    }
+
+    /// The same as f32, which holds the numbers of every type of cache; `None` for `Oracle`.
+    #[must_use]
+    pub fn cache_f32(&self, il: usize, seq: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         let len = *self.lens.get(seq)?;
         if il >= self.model.hparams().n_layer {
             return None;
         }
         match &self.state {
-            AnyState::Fast(state) => state.cache.f16_rows(il, seq, len),
-            AnyState::Reference(state) => state.cache.f16_rows(il, seq, len),
-            AnyState::Oracle(state) => state.cache.f16_rows(il, seq, len),
+            AnyState::Fast(state) => state.cache.rows(il, seq, len),
+            AnyState::Reference(state) => state.cache.rows(il, seq, len),
+            AnyState::Oracle(state) => state.cache.rows(il, seq, len),
         }
     }
 
@@ -306,7 +339,7 @@ impl<A: Arithmetic> State<A> {
     fn new(net: &Net<A>, options: &ContextOptions) -> Result<Self, ModelError> {
         Ok(Self {
             ws: Workspace::new(net, options.n_ubatch),
-            cache: net.arith.cache(&net.hp, options.n_ctx, options.n_seq)?,
+            cache: net.arith.cache(&net.hp, options)?,
         })
     }
 

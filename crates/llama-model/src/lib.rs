@@ -25,6 +25,6 @@ mod weights;
 pub use context::{BatchToken, Context, ContextOptions};
 pub use error::ModelError;
 pub use hparams::{Hparams, RopeParams};
-pub use kernels::{Isa, RopeKind};
+pub use kernels::{Isa, KvType, RopeKind};
 pub use model::{LoadOptions, Model, Numerics};
 pub use trace::{NodeData, NodeName, Trace};

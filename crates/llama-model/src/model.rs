@@ -121,13 +121,21 @@ impl Model {
     #[must_use]
     pub fn context_bytes(&self, options: &ContextOptions) -> u64 {
         fn bytes<A: Arithmetic>(hp: &Hparams, o: &ContextOptions) -> u64 {
-            A::cache_bytes(hp, o.n_ctx, o.n_seq)
-                .saturating_add(Workspace::<A>::n_bytes(hp, o.n_ubatch))
+            A::cache_bytes(hp, o).saturating_add(Workspace::<A>::n_bytes(hp, o.n_ubatch))
         }
         match self.net {
             AnyNet::Fast(_) => bytes::<Fast>(&self.hparams, options),
             AnyNet::Reference(_) => bytes::<Reference>(&self.hparams, options),
             AnyNet::Oracle(_) => bytes::<Oracle>(&self.hparams, options),
+        }
+    }
+
+    /// Fails if there is no such cache.
+    pub(crate) fn check_cache(&self, options: &ContextOptions) -> Result<(), ModelError> {
+        match self.net {
+            AnyNet::Fast(_) => Fast::check_cache(&self.hparams, options),
+            AnyNet::Reference(_) => Reference::check_cache(&self.hparams, options),
+            AnyNet::Oracle(_) => Oracle::check_cache(&self.hparams, options),
         }
     }
 
@@ -146,10 +154,10 @@ impl Model {
         low * 256
     }
 
-    /// The training context, or the largest that fits into half of the free memory: a default for `n_ctx`.
+    /// The training context, or the largest that fits into half of the free memory: a default for the `n_ctx` of `options`.
     #[must_use]
-    pub fn default_context(&self) -> usize {
-        let fits = self.max_context(&ContextOptions::default(), memory::available() / 2);
+    pub fn default_context(&self, options: &ContextOptions) -> usize {
+        let fits = self.max_context(options, memory::available() / 2);
         self.hparams.n_ctx_train.min(fits.max(256))
     }
 

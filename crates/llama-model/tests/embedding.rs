@@ -21,7 +21,8 @@ fn smollm2() -> Arc<Model> {
 }
 
 fn context(n_ctx: usize) -> Context {
-    Context::new(smollm2(), &ContextOptions { n_ctx, n_seq: 1, n_ubatch: 8 }).unwrap()
+    Context::new(smollm2(), &ContextOptions { n_ctx, n_ubatch: 8, ..ContextOptions::default() })
+        .unwrap()
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn two_contexts_of_one_model_in_two_threads() {
     let batch = BatchToken::prompt(0, 0, &[504, 3575, 282, 4649, 314]);
     let logits: Vec<Vec<f32>> = std::thread::scope(|s| {
         let run = || {
-            let options = ContextOptions { n_ctx: 64, n_seq: 1, n_ubatch: 8 };
+            let options = ContextOptions { n_ctx: 64, n_ubatch: 8, ..ContextOptions::default() };
             Context::new(Arc::clone(&model), &options).unwrap().decode(&batch).unwrap().to_vec()
         };
         let threads: Vec<_> = (0..3).map(|_| s.spawn(run)).collect();

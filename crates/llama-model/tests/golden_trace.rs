@@ -9,7 +9,8 @@
 
 mod common;
 
-use common::{check_traces, smollm2_in};
+use common::{check_traces, check_traces_with, smollm2_in};
+use llama_model::KvType;
 use llama_model::synth::{SynthModel, tiny_models};
 use std::ops::ControlFlow;
 
@@ -26,7 +27,7 @@ fn smollm2() {
 }
 
 /// Small random models: every weight type with grouped and plain heads, head sizes 32 to 128, RoPE scaled in
-/// every way, biases, and qwen2.
+/// every way, biases, and qwen2; and caches of other types than F16.
 #[test]
 fn tiny_random_models() {
     let folder = tempfile::tempdir().unwrap();
@@ -37,6 +38,19 @@ fn tiny_random_models() {
         n_tensors += check_traces(&format!("tiny-{name}"), &path);
         n_models += 1;
     }
+    let mut n_caches = 0;
+    for (name, types) in [
+        ("q8_0-gqa", [KvType::F32, KvType::F32]),
+        ("q8_0-gqa", [KvType::F32, KvType::F16]),
+        ("q8_0-gqa", [KvType::F16, KvType::F32]),
+        ("qwen2", [KvType::F32, KvType::F32]),
+    ] {
+        let golden = format!("tiny-{name}-k-{}-v-{}", types[0].name(), types[1].name());
+        let path = folder.path().join(format!("{name}.gguf"));
+        n_caches += check_traces_with(&golden, &path, types);
+    }
+    assert_eq!(n_caches, 4 * (3 * 50 + 56), "every tensor of the other caches is compared");
+    n_tensors += n_caches;
     assert!(n_models >= 36, "only {n_models} models");
     println!(
         "{n_models} random models: {n_tensors} of {n_tensors} traced tensors bit-identical to llama.cpp"

@@ -10,10 +10,11 @@
 mod common;
 
 use common::load_with;
-use llama_model::synth::{SynthModel, tiny_models};
+use gguf_parse::{GgmlType, Gguf};
+use llama_model::synth::{Shape, SynthModel, SynthOptions, tiny_models};
 use llama_model::{
-    BatchToken, Context, ContextOptions, Isa, LoadOptions, Model, NodeData, NodeName, Numerics,
-    Trace,
+    BatchToken, Context, ContextOptions, Isa, KvType, LoadOptions, Model, ModelError, NodeData,
+    NodeName, Numerics, Trace,
 };
 use model_store::Store;
 use std::ops::ControlFlow;
@@ -32,7 +33,8 @@ fn prompt(n: usize) -> Vec<u32> {
 }
 
 fn context(model: &Arc<Model>, n_seq: usize, n_ubatch: usize) -> Context {
-    Context::new(Arc::clone(model), &ContextOptions { n_ctx: 512, n_seq, n_ubatch }).unwrap()
+    let options = ContextOptions { n_ctx: 512, n_seq, n_ubatch, ..ContextOptions::default() };
+    Context::new(Arc::clone(model), &options).unwrap()
 }
 
 fn bits(logits: &[f32]) -> Vec<u32> {
@@ -89,7 +91,7 @@ fn instruction_sets() {
         let run = |isa, n_threads, n_ubatch| {
             let numerics = Numerics::Fast;
             let model = load_with(&path, &LoadOptions { numerics, n_threads, isa });
-            let options = ContextOptions { n_ctx: 1024, n_seq: 1, n_ubatch };
+            let options = ContextOptions { n_ctx: 1024, n_ubatch, ..ContextOptions::default() };
             let mut context = Context::new(model, &options).unwrap();
             let mut all = bits(context.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
             let next = BatchToken::prompt(0, prompt.len(), &[7]);
@@ -105,6 +107,83 @@ fn instruction_sets() {
             }
         }
     }
+}
+
+/// Types of keys and values: every type for both, and mixed.
+const CACHES: [[KvType; 2]; 5] = [
+    [KvType::F32, KvType::F32],
+    [KvType::F16, KvType::F16],
+    [KvType::Q8_0, KvType::Q8_0],
+    [KvType::Q8_0, KvType::F16],
+    [KvType::F32, KvType::Q8_0],
+];
+
+/// A cache of any type: neither instruction set, threads, micro-batch, a reused or copied prefix nor a neighbor decide.
+#[test]
+fn types_of_the_cache() {
+    let prompt: Vec<u32> = prompt(320).iter().map(|id| id % 320).collect();
+    let bytes = SynthModel::new(SynthOptions::named("tiny", GgmlType::Q8_0).unwrap()).unwrap();
+    let gguf = Arc::new(Gguf::from_bytes(bytes.to_bytes().unwrap()).unwrap());
+    let mut texts = Vec::new();
+    for [type_k, type_v] in CACHES {
+        let new = |isa, n_threads, n_ubatch| {
+            let load = LoadOptions { isa, n_threads, ..LoadOptions::default() };
+            let model = Model::load(Arc::clone(&gguf), &load, &mut |_| ()).unwrap();
+            let options = ContextOptions { n_ctx: 384, n_seq: 2, n_ubatch, type_k, type_v };
+            Context::new(Arc::new(model), &options).unwrap()
+        };
+        let last = |c: &mut Context, seq, from: usize| {
+            bits(c.decode(&BatchToken::prompt(seq, from, &prompt[from..])).unwrap())
+        };
+        let expected = last(&mut new(Isa::Scalar, 2, 512), 0, 0);
+        for isa in Isa::available() {
+            for (n_threads, n_ubatch) in [(1, 512), (2, 64), (3, 7), (8, 31)] {
+                let place = format!("{type_k:?} {type_v:?}, {isa}, {n_threads} threads");
+                let mut c = new(isa, n_threads, n_ubatch);
+                assert!(last(&mut c, 0, 0) == expected, "{place}, micro-batch {n_ubatch}");
+                c.truncate(0, 201);
+                assert!(last(&mut c, 0, 201) == expected, "{place}: prefix kept");
+                c.copy(0, 1, 263).unwrap();
+                c.truncate(0, 263);
+                // Both go on side by side.
+                let rest = |seq| BatchToken::prompt(seq, 263, &prompt[263..]);
+                let batch: Vec<BatchToken> =
+                    rest(0).into_iter().zip(rest(1)).flat_map(|(a, b)| [a, b]).collect();
+                let both = bits(c.decode(&batch).unwrap());
+                let (a, b) = both.split_at(expected.len());
+                assert!(a == expected && b == expected, "{place}: prefix copied, with a neighbor");
+            }
+        }
+        texts.push(expected);
+    }
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), CACHES.len(), "each type rounds in its own way");
+}
+
+/// What has no cache of a type says so.
+#[test]
+fn types_that_are_not_there() {
+    let make = |numerics, n_embd_head, type_k, type_v| {
+        let options = SynthOptions::named("tiny", GgmlType::F32).unwrap();
+        let shape = Shape { n_embd_head, ..options.shape };
+        let model = SynthModel::new(SynthOptions { shape, ..options }).unwrap();
+        let gguf = Arc::new(Gguf::from_bytes(model.to_bytes().unwrap()).unwrap());
+        let load = LoadOptions { numerics, ..LoadOptions::default() };
+        let model = Arc::new(Model::load(gguf, &load, &mut |_| ()).unwrap());
+        Context::new(model, &ContextOptions { n_ctx: 16, type_k, type_v, ..Default::default() })
+    };
+    for (numerics, n_embd_head, type_k, type_v, text) in [
+        (Numerics::Fast, 48, KvType::F32, KvType::Q8_0, "the type of values is q8_0; must be f32"),
+        (Numerics::Fast, 48, KvType::Q8_0, KvType::F32, "the type of keys is q8_0; must be f32"),
+        (Numerics::Reference, 64, KvType::Q8_0, KvType::F16, "needs flash attention"),
+    ] {
+        let error = make(numerics, n_embd_head, type_k, type_v).unwrap_err();
+        assert!(matches!(error, ModelError::Argument { .. }), "{error:?}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    assert!(make(Numerics::Fast, 48, KvType::F32, KvType::F16).is_ok());
+    assert!(make(Numerics::Oracle, 48, KvType::Q8_0, KvType::Q8_0).is_ok(), "it rounds nothing");
 }
 
 /// A prefix that is kept, copied, or computed anew (as without a cache) gives the same logits.

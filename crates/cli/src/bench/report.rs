@@ -3,7 +3,7 @@ use super::{measure::Measured, split::Shares, test::Test};
 use crate::{args::BenchOutput, errors::CliError, human, output};
 use gguf_parse::{GgmlType, Gguf};
 use llama_model::{
-    Isa,
+    ContextOptions, Isa, KvType,
     bench::{Peak, Peaks, Work},
     synth::SynthFileType,
 };
@@ -66,6 +66,8 @@ pub(super) struct Row {
     description: Description,
     threads: usize,
     isa: &'static str,
+    type_k: &'static str,
+    type_v: &'static str,
     test: String,
     n_prompt: usize,
     n_gen: usize,
@@ -103,6 +105,8 @@ impl Row {
             description: description.clone(),
             threads: peaks.n_threads,
             isa: isa.name(),
+            type_k: KvType::default().name(),
+            type_v: KvType::default().name(),
             test: test.to_string(),
             n_prompt: test.n_prompt,
             n_gen: test.n_gen,
@@ -114,6 +118,23 @@ impl Row {
             of_peak: peaks.seconds(&test.macs(work)).map(|least| least / seconds),
             of_read: test.bytes(work).and_then(of_read),
             split: measured.split.as_ref().map(|split| split.shares()),
+        }
+    }
+}
+
+impl Row {
+    /// Of a context with this cache.
+    pub(super) fn with_cache(self, cache: &ContextOptions) -> Self {
+        Self { type_k: cache.type_k.name(), type_v: cache.type_v.name(), ..self }
+    }
+
+    /// The test as people read it; the types of the cache behind it if they are not the usual ones.
+    fn title(&self) -> String {
+        let usual = KvType::default().name();
+        match (self.type_k, self.type_v) {
+            (k, v) if k == usual && v == usual => self.test.clone(),
+            (k, v) if k == v => format!("{} {k}", self.test),
+            (k, v) => format!("{} {k}/{v}", self.test),
         }
     }
 }
@@ -167,7 +188,7 @@ impl Printer {
         match self.kind {
             BenchOutput::Json => Ok(()),
             BenchOutput::Csv => output::print(
-                "model,file,n_params,n_bytes,threads,isa,test,n_prompt,n_gen,depth,n_seq,\
+                "model,file,n_params,n_bytes,threads,isa,type_k,type_v,test,n_prompt,n_gen,depth,n_seq,\
                  tok_per_s,spread,of_peak,of_read,linears,attention,other\n",
             ),
             BenchOutput::Md => {
@@ -266,7 +287,7 @@ fn md(row: &Row) -> String {
         human::bytes(row.description.n_bytes),
         row.threads,
         row.isa,
-        row.test,
+        row.title(),
         percent(row.of_peak),
         percent(row.of_read),
         split.unwrap_or_default(),
@@ -280,7 +301,8 @@ fn csv(row: &Row) -> String {
     let d = &row.description;
     let mut fields = vec![quoted(&d.model), quoted(&d.file)];
     fields.extend([d.n_params.to_string(), d.n_bytes.to_string(), row.threads.to_string()]);
-    fields.extend([row.isa.to_owned(), quoted(&row.test)]);
+    fields.extend([row.isa, row.type_k, row.type_v].map(str::to_owned));
+    fields.push(quoted(&row.test));
     let sizes = [row.n_prompt, row.n_gen, row.depth, row.n_seq];
     fields.extend(sizes.map(|n| n.to_string()));
     fields.extend([format!("{:.3}", row.tok_per_s), format!("{:.3}", row.spread)]);

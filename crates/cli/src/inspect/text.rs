@@ -51,10 +51,12 @@ fn write_plan(out: &mut dyn Write, gguf: &Gguf) -> io::Result<()> {
         )?;
     }
     writeln!(out, "  {:<44} {:>10}", "all weights", human::bytes(plan.weights_bytes))?;
-    let Some(per_position) = plan.kv_bytes_per_position else { return Ok(()) };
-    writeln!(out, "  {:<44} {:>10}", "KV cache for each token (f16)", human::bytes(per_position))?;
+    for (ty, per_position) in &plan.kv_bytes_per_position_by_type {
+        let label = format!("KV cache for each token ({ty})");
+        writeln!(out, "  {label:<44} {:>10}", human::bytes(*per_position))?;
+    }
     if let (Some(n_ctx), Some(total)) = (plan.n_ctx_train, plan.total_bytes) {
-        let label = format!("weights and the training context ({n_ctx})");
+        let label = format!("weights and the training context ({n_ctx}, f16)");
         writeln!(out, "  {label:<44} {:>10}", human::bytes(total))?;
     }
     Ok(())

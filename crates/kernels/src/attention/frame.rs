@@ -2,22 +2,29 @@
 //! can take together.
 
 use super::{BLOCK, CHUNK};
-use crate::kv_cache::from_f16;
+use crate::kv_cache::number::{Number, Numbers};
 use std::ops::Range;
 
-/// Checks the arguments of a kernel like [`crate::scalar::attention::scores`].
-pub(crate) fn check_scores(q: &[f32], keys: &[u16], dk: usize, at: usize, out: &[f32]) {
-    let (n_blocks, n_queries) = (keys.len() / (BLOCK * dk), q.len() / dk);
-    let whole = keys.len() == n_blocks * BLOCK * dk && q.len() == n_queries * dk;
-    assert!(whole, "whole blocks and queries");
+/// Checks the arguments of a kernel like [`crate::scalar::attention::scores`]; returns how many blocks of keys there are.
+pub(crate) fn check_scores<T: Number>(
+    q: &[f32],
+    keys: Numbers<'_>,
+    dk: usize,
+    at: usize,
+    out: &[f32],
+) -> usize {
+    let (n_blocks, n_queries) = (keys.n_rows::<T>(BLOCK * dk), q.len() / dk);
+    assert!(dk.is_multiple_of(T::HEAD_MULTIPLE), "whole groups of dimensions");
+    assert_eq!(q.len(), n_queries * dk, "whole queries");
     let room = at + n_blocks * BLOCK <= CHUNK && out.len() == n_queries * CHUNK;
     assert!(room, "room for the scores");
+    n_blocks
 }
 
 /// Values of positions that some queries see, to be weighted by their probabilities and added to their sums.
 pub(crate) struct Values<'a> {
     p: &'a [f32],
-    v: &'a [u16],
+    v: Numbers<'a>,
     dv: usize,
     range: Range<usize>,
     out: &'a mut [f32],
@@ -44,9 +51,14 @@ impl Values<'_> {
         self.p.as_ptr()
     }
 
-    /// Values, a row of `dv` for each position of the chunk up to the last of [`Self::range`].
-    pub(crate) fn v(&self) -> *const u16 {
-        self.v.as_ptr()
+    /// Codes of values, a row of `dv` for each position of the chunk up to the last of [`Self::range`].
+    pub(crate) fn codes(&self) -> *const u8 {
+        self.v.codes.as_ptr()
+    }
+
+    /// Their scales, if the type has them: one for each 32 dimensions.
+    pub(crate) fn scales(&self) -> *const u8 {
+        self.v.scales.as_ptr()
     }
 
     /// A row `m, l, o[dv]` for each query.
@@ -56,11 +68,11 @@ impl Values<'_> {
 
     /// Continues the sums of the dimensions from `d` on, which fill no vector.
     #[inline(always)]
-    pub(crate) fn rest(&mut self, d: usize) {
+    pub(crate) fn rest<T: Number>(&mut self, d: usize) {
         for (p, out) in self.p.chunks_exact(CHUNK).zip(self.out.chunks_exact_mut(self.dv + 2)) {
             for (d, out) in (d..self.dv).zip(&mut out[2 + d..]) {
                 for pos in self.range.clone() {
-                    *out = p[pos].mul_add(from_f16(self.v[pos * self.dv + d]), *out);
+                    *out = p[pos].mul_add(self.v.get::<T>(pos * self.dv + d), *out);
                 }
             }
         }
@@ -69,9 +81,9 @@ impl Values<'_> {
 
 /// As [`crate::scalar::attention::values`]: `weigh` is called with up to `tile` queries that see the same positions, and
 /// with single ones for what only they see, positions ascending for each.
-pub(crate) fn values(
+pub(crate) fn values<T: Number>(
     p: &[f32],
-    v: &[u16],
+    v: Numbers<'_>,
     dv: usize,
     seen: &[Range<usize>],
     out: &mut [f32],
@@ -80,7 +92,7 @@ pub(crate) fn values(
 ) {
     assert_eq!(p.len(), seen.len() * CHUNK, "probabilities of every query");
     assert_eq!(out.len(), seen.len() * (dv + 2), "a row for every query");
-    let n_positions = v.len() / dv;
+    let n_positions = v.n_rows::<T>(dv);
     let inside = seen.iter().all(|seen| seen.end <= n_positions);
     assert!(n_positions <= CHUNK && inside, "positions of the chunk");
     let weigh = |p: &[f32], range: Range<usize>, out: &mut [f32]| {

@@ -1,6 +1,8 @@
 //! The queries that share a head of the cache, of a few consecutive tokens.
 
 use super::{Attention, BLOCK, CHUNK};
+use crate::kv_cache::KvShape;
+use crate::kv_cache::number::with_number;
 use crate::team::BlockMut;
 use crate::{Isa, scalar};
 use std::ops::Range;
@@ -76,17 +78,11 @@ impl<'a> Tile<'a> {
     /// Computes a chunk's partial results into the start of `part`, `[n_queries, width]`. Rows of queries that see nothing of it are
     /// left as they are.
     pub(super) fn chunk(&mut self, chunk: usize, part: &mut [f32]) {
-        let shape = *self.layer.cache.shape();
-        let (dk, dv) = (shape.n_embd_head_k, shape.n_embd_head_v);
         let seen: Vec<Range<usize>> =
             (0..self.n_queries()).map(|i| self.visible(i, chunk)).collect();
         let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return };
         let part = &mut part[..seen.len() * width(self.layer)];
-        let blocks = first.start / BLOCK..last.end.div_ceil(BLOCK);
-        let start = chunk * CHUNK;
-        let keys = self.layer.cache.keys(self.layer.il, self.seq, self.head);
-        let keys = &keys[(start + blocks.start * BLOCK) * dk..(start + blocks.end * BLOCK) * dk];
-        self.scores(keys, dk, blocks.start * BLOCK);
+        self.scores(chunk, first.start / BLOCK..last.end.div_ceil(BLOCK));
         let width = self.width();
         for ((scores, seen), row) in
             self.scores.chunks_exact_mut(CHUNK).zip(&seen).zip(part.chunks_exact_mut(width))
@@ -96,48 +92,60 @@ impl<'a> Tile<'a> {
                 (row[0], row[1]) = (m, l);
             }
         }
+        self.values(chunk, &seen, part);
+    }
+
+    /// Scores of all queries and some blocks of a chunk.
+    fn scores(&mut self, chunk: usize, blocks: Range<usize>) {
+        let KvShape { type_k, n_embd_head_k: dk, .. } = *self.layer.cache.shape();
+        let keys = self.layer.cache.keys(self.layer.il, self.seq, self.head);
+        let (first, at) = (chunk * (CHUNK / BLOCK), blocks.start * BLOCK);
+        let (q, out) = (&self.q, &mut self.scores);
+        with_number!(type_k, T => {
+            let keys = keys.rows::<T>(first + blocks.start..first + blocks.end, BLOCK * dk);
+            match self.isa {
+                Isa::Scalar => scalar::attention::scores::<T>(q, keys, dk, at, out),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(token) => {
+                    crate::x86_64::attention::scores::<T>(token, q, keys, dk, at, out);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => {
+                    crate::x86_64::avx512::attention::scores::<T>(token, q, keys, dk, at, out);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon(token) => {
+                    crate::aarch64::attention::scores::<T>(token, q, keys, dk, at, out);
+                }
+            }
+        });
+    }
+
+    /// Values weighted with the probabilities that are in the place of the scores; `seen` is what each query sees of the
+    /// chunk, ends ascending.
+    fn values(&self, chunk: usize, seen: &[Range<usize>], out: &mut [f32]) {
+        let KvShape { type_v, n_embd_head_v: dv, .. } = *self.layer.cache.shape();
         let values = self.layer.cache.values(self.layer.il, self.seq, self.head);
-        self.values(&values[start * dv..(start + last.end) * dv], dv, &seen, part);
-    }
-
-    /// Scores of all queries from position `at` of the chunk on.
-    fn scores(&mut self, keys: &[u16], dk: usize, at: usize) {
-        match self.isa {
-            Isa::Scalar => scalar::attention::scores(&self.q, keys, dk, at, &mut self.scores),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => {
-                crate::x86_64::attention::scores(token, &self.q, keys, dk, at, &mut self.scores)
+        let (first, n) = (chunk * CHUNK, seen.last().map_or(0, |seen| seen.end));
+        let p = &self.scores;
+        with_number!(type_v, T => {
+            let v = values.rows::<T>(first..first + n, dv);
+            match self.isa {
+                Isa::Scalar => scalar::attention::values::<T>(p, v, dv, seen, out),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(token) => {
+                    crate::x86_64::attention::values::<T>(token, p, v, dv, seen, out);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => {
+                    crate::x86_64::avx512::attention::values::<T>(token, p, v, dv, seen, out);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon(token) => {
+                    crate::aarch64::attention::values::<T>(token, p, v, dv, seen, out);
+                }
             }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => {
-                use crate::x86_64::avx512::attention::scores;
-                scores(token, &self.q, keys, dk, at, &mut self.scores);
-            }
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(token) => {
-                crate::aarch64::attention::scores(token, &self.q, keys, dk, at, &mut self.scores);
-            }
-        }
-    }
-
-    /// Values weighted with the probabilities that are in the place of the scores.
-    fn values(&self, values: &[u16], dv: usize, seen: &[Range<usize>], part: &mut [f32]) {
-        match self.isa {
-            Isa::Scalar => scalar::attention::values(&self.scores, values, dv, seen, part),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => {
-                crate::x86_64::attention::values(token, &self.scores, values, dv, seen, part)
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => {
-                use crate::x86_64::avx512::attention::values as weigh;
-                weigh(token, &self.scores, values, dv, seen, part);
-            }
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(token) => {
-                crate::aarch64::attention::values(token, &self.scores, values, dv, seen, part);
-            }
-        }
+        });
     }
 
     /// Merges a chunk's partial results into the state.

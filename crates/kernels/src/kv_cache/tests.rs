@@ -1,9 +1,22 @@
-use super::{KvCache, KvShape};
-use crate::KernelError;
+use super::{KvCache, KvShape, KvType};
 use crate::testing::Rng;
+use crate::{KernelError, Team};
 
-const SHAPE: KvShape =
-    KvShape { n_layer: 2, n_seq: 3, n_ctx: 37, n_head_kv: 2, n_embd_head_k: 6, n_embd_head_v: 5 };
+const SHAPE: KvShape = KvShape {
+    n_layer: 2,
+    n_seq: 3,
+    n_ctx: 37,
+    n_head_kv: 2,
+    n_embd_head_k: 6,
+    n_embd_head_v: 5,
+    type_k: KvType::F16,
+    type_v: KvType::F16,
+};
+
+/// The same with heads that every type can hold.
+fn wide(type_k: KvType, type_v: KvType) -> KvShape {
+    KvShape { n_embd_head_k: 64, n_embd_head_v: 96, type_k, type_v, ..SHAPE }
+}
 
 /// A distinct key and value for every place, exact in F16.
 fn row(il: usize, seq: usize, pos: usize) -> (Vec<f32>, Vec<f32>) {
@@ -40,16 +53,88 @@ fn every_place_is_its_own() {
     }
 }
 
+fn pairs() -> impl Iterator<Item = (KvType, KvType)> {
+    KvType::ALL.into_iter().flat_map(|k| KvType::ALL.map(|v| (k, v)))
+}
+
+/// What a row of numbers becomes in a cache of type `ty`.
+fn rounded(ty: KvType, x: &[f32]) -> Vec<f32> {
+    let blocks = x.as_chunks::<32>().0;
+    match ty {
+        KvType::F32 => x.to_vec(),
+        KvType::F16 => x.iter().map(|x| dequant::f16_to_f32(dequant::f32_to_f16(*x))).collect(),
+        KvType::Q8_0 => {
+            blocks.iter().flat_map(|x| dequant::BlockQ8_0::encode(x).decode()).collect()
+        }
+    }
+}
+
+/// Random keys and values at every place of a cache; they are stored one by one, or all tokens of a layer at once.
 #[test]
-fn values_are_rounded_to_f16() {
-    let mut cache = KvCache::new(SHAPE).unwrap();
-    let (k, v) = (Rng::new(71).activations(12), Rng::new(72).activations(10));
-    cache.store(0, 0, 0, &k, &v);
-    let round = |x: &f32| dequant::f16_to_f32(dequant::f32_to_f16(*x));
-    assert_eq!(
-        load(&cache, 0, 0, 0),
-        (k.iter().map(round).collect(), v.iter().map(round).collect())
-    );
+fn numbers_are_rounded_to_the_type() {
+    for (type_k, type_v) in pairs() {
+        for at_once in [false, true] {
+            let mut cache = KvCache::new(wide(type_k, type_v)).unwrap();
+            let (mut rng, team) = (Rng::new(71), Team::new(2).unwrap());
+            let tokens: Vec<_> =
+                places().filter(|p| p.0 == 0).map(|(_, s, pos)| (s, pos)).collect();
+            let n = tokens.len();
+            let layers = [0, 1].map(|_| (rng.activations(n * 128), rng.activations(n * 192)));
+            for (il, (k, v)) in layers.iter().enumerate() {
+                if at_once {
+                    cache.store_all(&team, il, &tokens, k, v);
+                    continue;
+                }
+                for (i, &(seq, pos)) in tokens.iter().enumerate() {
+                    cache.store(il, seq, pos, &k[i * 128..][..128], &v[i * 192..][..192]);
+                }
+            }
+            for (il, (k, v)) in layers.iter().enumerate() {
+                for (i, &(seq, pos)) in tokens.iter().enumerate() {
+                    let (mut got_k, mut got_v) = ([0.0; 128], [0.0; 192]);
+                    cache.load(il, seq, pos, &mut got_k, &mut got_v);
+                    let place = format!("{type_k:?} {type_v:?}, layer {il} seq {seq} pos {pos}");
+                    assert_eq!(got_k[..], rounded(type_k, &k[i * 128..][..128]), "{place}");
+                    assert_eq!(got_v[..], rounded(type_v, &v[i * 192..][..192]), "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_type_copies_a_prefix() {
+    for (type_k, type_v) in pairs() {
+        for len in [0, 1, 15, 16, 17, 37] {
+            let mut cache = KvCache::new(wide(type_k, type_v)).unwrap();
+            let read = |cache: &KvCache, (il, seq, pos)| {
+                let (mut k, mut v) = ([0.0; 128], [0.0; 192]);
+                cache.load(il, seq, pos, &mut k, &mut v);
+                (k, v)
+            };
+            let mut rng = Rng::new(73);
+            for (il, seq, pos) in places() {
+                cache.store(il, seq, pos, &rng.activations(128), &rng.activations(192));
+            }
+            let before: Vec<_> = places().map(|place| read(&cache, place)).collect();
+            cache.copy(0, 2, len).unwrap();
+            for ((il, seq, pos), before) in places().zip(&before) {
+                let place = format!("{type_k:?} {type_v:?}, layer {il} seq {seq} pos {pos}");
+                if seq == 2 && pos < len {
+                    assert_eq!(read(&cache, (il, 2, pos)), read(&cache, (il, 0, pos)), "{place}");
+                } else if seq != 2 {
+                    assert_eq!(read(&cache, (il, seq, pos)), *before, "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_types() {
+    assert_eq!(KvType::ALL.map(KvType::name), ["f32", "f16", "q8_0"]);
+    assert_eq!(KvType::ALL.map(|ty| ty.n_bytes(64)), [Some(256), Some(128), Some(68)]);
+    assert_eq!(KvType::F32.n_bytes(usize::MAX / 2), None);
 }
 
 #[test]
@@ -73,13 +158,22 @@ fn copying_takes_a_prefix_of_every_layer() {
 fn sizes_are_right_and_wrong_ones_are_errors() {
     let cache = KvCache::new(SHAPE).unwrap();
     let heads = 2 * 3 * 2;
-    assert_eq!(cache.n_bytes(), 2 * heads * (48 * 6 + 37 * 5) + 128);
+    // Heads begin at multiples of 64 bytes.
+    assert_eq!(
+        cache.n_bytes(),
+        heads * (2 * 48 * 6 + (2 * 37 * 5_usize).next_multiple_of(64)) + 128
+    );
+    let q8_0 = KvCache::new(wide(KvType::Q8_0, KvType::Q8_0)).unwrap();
+    let v = (37 * 3 * 34_usize).next_multiple_of(64);
+    assert_eq!(q8_0.n_bytes(), heads * (48 * 2 * 34 + v) + 128);
     for shape in [
         KvShape { n_layer: 0, ..SHAPE },
         KvShape { n_ctx: 0, ..SHAPE },
         KvShape { n_embd_head_v: 0, ..SHAPE },
         KvShape { n_ctx: usize::MAX, ..SHAPE },
         KvShape { n_seq: usize::MAX / 8, ..SHAPE },
+        KvShape { type_k: KvType::Q8_0, ..SHAPE },
+        KvShape { n_embd_head_v: 48, ..wide(KvType::F16, KvType::Q8_0) },
     ] {
         assert!(matches!(KvCache::new(shape), Err(KernelError::CacheShape { .. })), "{shape:?}");
     }

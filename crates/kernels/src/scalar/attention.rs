@@ -2,18 +2,29 @@
 
 use super::elementwise::tree_sum;
 use crate::attention::CHUNK;
-use crate::kv_cache::{BLOCK, from_f16};
+use crate::kv_cache::BLOCK;
+use crate::kv_cache::number::{GROUP, Number, Numbers};
 use crate::math;
 use std::ops::Range;
 
 /// Products of all queries `[n, dk]` with blocks of keys; the first position goes to `out[.., at]`, rows of `CHUNK`.
-pub(crate) fn scores(q: &[f32], keys: &[u16], dk: usize, at: usize, out: &mut [f32]) {
-    for (b, block) in keys.chunks_exact(BLOCK * dk).enumerate() {
+pub(crate) fn scores<T: Number>(
+    q: &[f32],
+    keys: Numbers<'_>,
+    dk: usize,
+    at: usize,
+    out: &mut [f32],
+) {
+    for b in 0..keys.n_rows::<T>(BLOCK * dk) {
+        let block = keys.rows::<T>(b..b + 1, BLOCK * dk);
         for (q, out) in q.chunks_exact(dk).zip(out.chunks_exact_mut(CHUNK)) {
             let mut acc = [0.0_f32; BLOCK];
-            for (&q, line) in q.iter().zip(block.as_chunks::<BLOCK>().0) {
-                for (acc, &k) in acc.iter_mut().zip(line) {
-                    *acc = q.mul_add(from_f16(k), *acc);
+            let lines = block.codes.chunks_exact(BLOCK * T::BYTES);
+            for (d, (&q, line)) in q.iter().zip(lines).enumerate() {
+                let codes = line.chunks_exact(T::BYTES);
+                for (lane, (acc, k)) in acc.iter_mut().zip(codes).enumerate() {
+                    let scale = block.scale::<T>(d / GROUP * BLOCK + lane);
+                    *acc = q.mul_add(T::decode(k, scale), *acc);
                 }
             }
             out[at + b * BLOCK..][..BLOCK].copy_from_slice(&acc);
@@ -64,14 +75,20 @@ pub(crate) fn soften(
 }
 
 /// `o` of every query's row `m, l, o[dv]`: values weighted with the probabilities (rows of `CHUNK`) in `seen`.
-pub(crate) fn values(p: &[f32], values: &[u16], dv: usize, seen: &[Range<usize>], out: &mut [f32]) {
+pub(crate) fn values<T: Number>(
+    p: &[f32],
+    values: Numbers<'_>,
+    dv: usize,
+    seen: &[Range<usize>],
+    out: &mut [f32],
+) {
     let rows = p.chunks_exact(CHUNK).zip(seen).zip(out.chunks_exact_mut(dv + 2));
     for ((p, seen), out) in rows.filter(|((_, seen), _)| !seen.is_empty()) {
         let out = &mut out[2..];
         out.fill(0.0);
-        for (&p, v) in p[seen.clone()].iter().zip(values[seen.start * dv..].chunks_exact(dv)) {
-            for (o, &v) in out.iter_mut().zip(v) {
-                *o = p.mul_add(from_f16(v), *o);
+        for pos in seen.clone() {
+            for (d, o) in out.iter_mut().enumerate() {
+                *o = p[pos].mul_add(values.get::<T>(pos * dv + d), *o);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The two products of attention for AVX2. The operations and their order are those of [`crate::attention`].
 //!
 //! Lanes are positions in the first (keys lie in lines of 16 positions) and dimensions in the second. A tile of
-//! queries shares the conversion of the cache's F16.
+//! queries shares the conversion of the cache's numbers.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2, and loads through pointers")]
 
 use super::unpack::halves;
@@ -9,62 +9,98 @@ use crate::Avx2;
 use crate::attention::CHUNK;
 use crate::attention::frame::{self, Values};
 use crate::kv_cache::BLOCK;
+use crate::kv_cache::number::{F16, F32, GROUP, Number, Numbers, Q8_0};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// As [`crate::scalar::attention::scores`].
-pub(crate) fn scores(_: Avx2, q: &[f32], keys: &[u16], dk: usize, at: usize, out: &mut [f32]) {
-    frame::check_scores(q, keys, dk, at, out);
-    // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
-    unsafe { scores_inner(q, keys, dk, at, out) };
+/// Queries of a register tile.
+const TILE: usize = 6;
+
+/// Numbers of the cache, 8 at a time.
+pub(crate) trait Eight: Number {
+    /// # Safety
+    /// 8 codes are readable, and the CPU has AVX2.
+    unsafe fn load(codes: *const u8, scales: __m256) -> __m256;
 }
 
-/// # Safety
-/// As the assertions of [`scores`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_inner(q: &[f32], keys: &[u16], dk: usize, at: usize, out: &mut [f32]) {
-    let mut first = 0;
-    let n_queries = q.len() / dk;
-    while first < n_queries {
-        let q = q[first * dk..].as_ptr();
-        let out = out[first * CHUNK + at..].as_mut_ptr();
-        // SAFETY: as many queries as there are, with as many rows of output.
+impl Eight for F32 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(codes: *const u8, _: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(codes.cast()) }
+    }
+}
+
+impl Eight for F16 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(codes: *const u8, _: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { halves(codes) }
+    }
+}
+
+impl Eight for Q8_0 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(codes: *const u8, scales: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        let codes = unsafe { _mm_loadl_epi64(codes.cast()) };
+        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), scales)
+    }
+}
+
+/// As [`crate::scalar::attention::scores`].
+pub(crate) fn scores<T: Eight>(
+    _: Avx2,
+    q: &[f32],
+    keys: Numbers<'_>,
+    dk: usize,
+    at: usize,
+    out: &mut [f32],
+) {
+    let n_blocks = frame::check_scores::<T>(q, keys, dk, at, out);
+    for (q, out) in q.chunks(TILE * dk).zip(out.chunks_mut(TILE * CHUNK)) {
+        let (n, q, out) = (q.len() / dk, q.as_ptr(), out[at..].as_mut_ptr());
+        // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
+        // Few queries: two blocks at a time, so that there are enough independent chains.
         unsafe {
-            match n_queries - first {
-                1 => score_blocks::<1>(q, keys, dk, out),
-                2 => score_blocks::<2>(q, keys, dk, out),
-                3 => score_blocks::<3>(q, keys, dk, out),
-                4 => score_blocks::<4>(q, keys, dk, out),
-                5 => score_blocks::<5>(q, keys, dk, out),
-                _ => score_blocks::<6>(q, keys, dk, out),
+            match n {
+                1 => score_blocks::<T, 1, 2>(q, keys, dk, n_blocks, out),
+                2 => score_blocks::<T, 2, 2>(q, keys, dk, n_blocks, out),
+                3 => score_blocks::<T, 3, 2>(q, keys, dk, n_blocks, out),
+                4 => score_blocks::<T, 4, 1>(q, keys, dk, n_blocks, out),
+                5 => score_blocks::<T, 5, 1>(q, keys, dk, n_blocks, out),
+                _ => score_blocks::<T, TILE, 1>(q, keys, dk, n_blocks, out),
             }
         }
-        first += 6;
     }
 }
 
-/// All blocks for `Q` queries.
+/// All `n_blocks` for `Q` queries, `B` at a time.
 ///
 /// # Safety
-/// `q` holds `Q` queries; `out` has `Q` rows, [`CHUNK`] apart, with room for the blocks.
+/// `q` holds `Q` queries; `out` has `Q` rows, [`CHUNK`] apart, with room for the blocks, which are there.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn score_blocks<const Q: usize>(q: *const f32, keys: &[u16], dk: usize, mut out: *mut f32) {
-    let mut blocks = keys.chunks_exact(BLOCK * dk);
-    // Few queries: two blocks at a time, so that there are enough independent chains.
-    while Q <= 3 && blocks.len() >= 2 {
-        let (Some(a), Some(b)) = (blocks.next(), blocks.next()) else { return };
-        // SAFETY: the caller's promise.
-        unsafe {
-            score::<Q, 2>(q, [a.as_ptr(), b.as_ptr()], dk, out);
-            out = out.add(2 * BLOCK);
+unsafe fn score_blocks<T: Eight, const Q: usize, const B: usize>(
+    q: *const f32,
+    keys: Numbers<'_>,
+    dk: usize,
+    n_blocks: usize,
+    out: *mut f32,
+) {
+    let mut b = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while b + B <= n_blocks {
+            score::<T, Q, B>(q, keys.rows::<T>(b..b + B, BLOCK * dk), dk, out.add(b * BLOCK));
+            b += B;
         }
-    }
-    for block in blocks {
-        // SAFETY: the caller's promise.
-        unsafe {
-            score::<Q, 1>(q, [block.as_ptr()], dk, out);
-            out = out.add(BLOCK);
+        while b < n_blocks {
+            score::<T, Q, 1>(q, keys.rows::<T>(b..b + 1, BLOCK * dk), dk, out.add(b * BLOCK));
+            b += 1;
         }
     }
 }
@@ -72,26 +108,40 @@ unsafe fn score_blocks<const Q: usize>(q: *const f32, keys: &[u16], dk: usize, m
 /// `B` blocks of 16 positions for `Q` queries.
 ///
 /// # Safety
-/// As [`score_blocks`]; the blocks are whole.
+/// As [`score_blocks`]; `keys` are the `B` blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn score<const Q: usize, const B: usize>(
+unsafe fn score<T: Eight, const Q: usize, const B: usize>(
     q: *const f32,
-    blocks: [*const u16; B],
+    keys: Numbers<'_>,
     dk: usize,
     out: *mut f32,
 ) {
+    let (codes, scales) = (keys.codes.as_ptr(), keys.scales.as_ptr());
     let mut acc = [[[_mm256_setzero_ps(); 2]; B]; Q];
-    for d in 0..dk {
-        for (b, block) in blocks.iter().enumerate() {
-            // SAFETY: line `d` of the block, dimension `d` of each query.
-            unsafe {
-                let line = block.add(d * BLOCK).cast::<u8>();
-                let k = [halves(line), halves(line.add(16))];
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let q = _mm256_broadcast_ss(&*q.add(i * dk + d));
-                    acc[b][0] = _mm256_fmadd_ps(q, k[0], acc[b][0]);
-                    acc[b][1] = _mm256_fmadd_ps(q, k[1], acc[b][1]);
+    for first in (0..dk).step_by(GROUP) {
+        let mut of_group = [[_mm256_setzero_ps(); 2]; B];
+        if T::SCALED {
+            for (b, of_block) in of_group.iter_mut().enumerate() {
+                // SAFETY: the block's scales of this group, 16 halves.
+                unsafe {
+                    let line = scales.add((b * dk + first) / GROUP * BLOCK * 2);
+                    *of_block = [halves(line), halves(line.add(16))];
+                }
+            }
+        }
+        for d in first..dk.min(first + GROUP) {
+            for (b, of_block) in of_group.iter().enumerate() {
+                // SAFETY: line `d` of the block, dimension `d` of each query.
+                unsafe {
+                    let line = codes.add((b * dk + d) * BLOCK * T::BYTES);
+                    let k =
+                        [T::load(line, of_block[0]), T::load(line.add(8 * T::BYTES), of_block[1])];
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let q = _mm256_broadcast_ss(&*q.add(i * dk + d));
+                        acc[b][0] = _mm256_fmadd_ps(q, k[0], acc[b][0]);
+                        acc[b][1] = _mm256_fmadd_ps(q, k[1], acc[b][1]);
+                    }
                 }
             }
         }
@@ -109,23 +159,23 @@ unsafe fn score<const Q: usize, const B: usize>(
 }
 
 /// As [`crate::scalar::attention::values`].
-pub(crate) fn values(
+pub(crate) fn values<T: Eight>(
     _: Avx2,
     p: &[f32],
-    values: &[u16],
+    values: Numbers<'_>,
     dv: usize,
     seen: &[Range<usize>],
     out: &mut [f32],
 ) {
     let tile = if seen.len().is_multiple_of(3) || seen.len() < 4 { 3 } else { 4 };
-    frame::values(p, values, dv, seen, out, tile, |v| {
+    frame::values::<T>(p, values, dv, seen, out, tile, |v| {
         // SAFETY: an `Avx2` value proves that the CPU has these instructions; as many queries.
         unsafe {
             match v.n_queries() {
-                1 => weigh::<1, 8>(v),
-                2 => weigh::<2, 4>(v),
-                3 => weigh::<3, 4>(v),
-                _ => weigh::<4, 2>(v),
+                1 => weigh::<T, 1, 8>(v),
+                2 => weigh::<T, 2, 4>(v),
+                3 => weigh::<T, 3, 4>(v),
+                _ => weigh::<T, 4, 2>(v),
             }
         }
     });
@@ -136,27 +186,27 @@ pub(crate) fn values(
 /// # Safety
 /// There are `Q` queries.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh<const Q: usize, const D: usize>(mut values: Values<'_>) {
+unsafe fn weigh<T: Eight, const Q: usize, const D: usize>(mut values: Values<'_>) {
     let (dv, mut d) = (values.dv(), 0);
     // SAFETY: dimensions below `dv`.
     unsafe {
         while d + 8 * D <= dv {
-            vectors::<Q, D>(&mut values, d);
+            vectors::<T, Q, D>(&mut values, d);
             d += 8 * D;
         }
         while d + 8 <= dv {
-            vectors::<Q, 1>(&mut values, d);
+            vectors::<T, Q, 1>(&mut values, d);
             d += 8;
         }
     }
-    values.rest(d);
+    values.rest::<T>(d);
 }
 
 /// # Safety
-/// As [`weigh`]; `d + 8 D <= dv`.
+/// As [`weigh`]; `d + 8 D <= dv`, and `d` is a multiple of `8 D`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn vectors<const Q: usize, const D: usize>(values: &mut Values<'_>, d: usize) {
+unsafe fn vectors<T: Eight, const Q: usize, const D: usize>(values: &mut Values<'_>, d: usize) {
     let (p, range, width) = (values.p(), values.range(), values.dv() + 2);
     let mut acc = [[_mm256_setzero_ps(); D]; Q];
     // SAFETY: rows and dimensions are there.
@@ -168,13 +218,17 @@ unsafe fn vectors<const Q: usize, const D: usize>(values: &mut Values<'_>, d: us
             }
         }
         for pos in range {
-            let v = values.v().add(pos * values.dv() + d);
+            let first = pos * values.dv() + d;
             let mut weights = [_mm256_setzero_ps(); Q];
             for (i, weight) in weights.iter_mut().enumerate() {
                 *weight = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
             }
+            let mut scale = _mm256_setzero_ps();
             for j in 0..D {
-                let v = halves(v.add(8 * j).cast());
+                if T::SCALED && (8 * j).is_multiple_of(GROUP) {
+                    scale = broadcast(values.scales().add((first + 8 * j) / GROUP * 2));
+                }
+                let v = T::load(values.codes().add((first + 8 * j) * T::BYTES), scale);
                 for (acc, weight) in acc.iter_mut().zip(weights) {
                     acc[j] = _mm256_fmadd_ps(weight, v, acc[j]);
                 }
@@ -186,4 +240,16 @@ unsafe fn vectors<const Q: usize, const D: usize>(values: &mut Values<'_>, d: us
             }
         }
     }
+}
+
+/// One F16 number in all lanes.
+///
+/// # Safety
+/// `from` is readable for 2 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn broadcast(from: *const u8) -> __m256 {
+    // SAFETY: the caller's promise.
+    let half = unsafe { from.cast::<i16>().read_unaligned() };
+    _mm256_cvtph_ps(_mm_set1_epi16(half))
 }

@@ -4,7 +4,7 @@
 
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
-use crate::context::BatchToken;
+use crate::context::{BatchToken, ContextOptions};
 use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
@@ -76,12 +76,20 @@ impl Arithmetic for Fast {
         Acts::new()
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
-        Ok(Cache(KvCache::new(kv_shape(hp, n_ctx, n_seq))?))
+    fn check_cache(hp: &Hparams, options: &ContextOptions) -> Result<(), ModelError> {
+        let n = hp.n_embd_head;
+        options.check_types(
+            |ty| n.is_multiple_of(ty.head_multiple()),
+            || format!("f32 or f16: q8_0 takes 32 numbers of a head together, and heads have {n}"),
+        )
     }
 
-    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
-        KvCache::bytes_of(&kv_shape(hp, n_ctx, n_seq)).map_or(u64::MAX, |n| n as u64)
+    fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
+        Ok(Cache(KvCache::new(kv_shape(hp, options))?))
+    }
+
+    fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
+        KvCache::bytes_of(&kv_shape(hp, options)).map_or(u64::MAX, |n| n as u64)
     }
 
     fn norm(
@@ -170,18 +178,20 @@ fn linear<'a>(job: &'a mut Job<'_, Fast>) -> Linear<'a> {
     Linear { w: job.weight, bias: None, out: job.out, add: false }
 }
 
-fn kv_shape(hp: &Hparams, n_ctx: usize, n_seq: usize) -> KvShape {
+fn kv_shape(hp: &Hparams, options: &ContextOptions) -> KvShape {
     KvShape {
         n_layer: hp.n_layer,
-        n_seq,
-        n_ctx,
+        n_seq: options.n_seq,
+        n_ctx: options.n_ctx,
         n_head_kv: hp.n_head_kv,
         n_embd_head_k: hp.n_embd_head,
         n_embd_head_v: hp.n_embd_head,
+        type_k: options.type_k,
+        type_v: options.type_v,
     }
 }
 
-/// The kernels' F16 cache.
+/// The kernels' cache.
 pub(crate) struct Cache(KvCache);
 
 impl KvStore for Cache {
@@ -189,16 +199,13 @@ impl KvStore for Cache {
         Ok(self.0.copy(src, dst, len)?)
     }
 
-    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         let shape = self.0.shape();
         let n = shape.n_head_kv * shape.n_embd_head_k;
-        let (mut k, mut v) = (vec![0.0; n], vec![0.0; n]);
-        let (mut k_bits, mut v_bits) = (Vec::new(), Vec::new());
-        for pos in 0..len {
-            self.0.load(il, seq, pos, &mut k, &mut v);
-            k_bits.extend(k.iter().map(|x| half::f16::from_f32(*x).to_bits()));
-            v_bits.extend(v.iter().map(|x| half::f16::from_f32(*x).to_bits()));
+        let (mut k, mut v) = (vec![0.0; len * n], vec![0.0; len * n]);
+        for (pos, (k, v)) in k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)).enumerate() {
+            self.0.load(il, seq, pos, k, v);
         }
-        Some((k_bits, v_bits))
+        Some((k, v))
     }
 }

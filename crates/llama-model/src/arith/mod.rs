@@ -19,7 +19,7 @@ pub(crate) use oracle::Oracle;
 pub(crate) use reference::Reference;
 
 use crate::ModelError;
-use crate::context::BatchToken;
+use crate::context::{BatchToken, ContextOptions};
 use crate::hparams::{Hparams, RopeParams};
 use crate::trace::Traced;
 use crate::weights::FileTensor;
@@ -98,8 +98,10 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64;
     fn rope(params: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Self::Rope, ModelError>;
     fn acts(&self, n_tokens: usize, n_cols: usize) -> Self::Acts;
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Self::Cache, ModelError>;
-    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64;
+    /// Fails if this arithmetic has no such cache.
+    fn check_cache(hp: &Hparams, options: &ContextOptions) -> Result<(), ModelError>;
+    fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Self::Cache, ModelError>;
+    fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64;
 
     /// f32 values of the file as this arithmetic holds them.
     fn reals(values: &[f32]) -> Vec<Self::Real> {
@@ -175,7 +177,7 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
 pub(crate) trait KvStore: Send {
     /// Makes the first `len` positions of `dst` those of `src`.
     fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError>;
-    /// Layer `il` of sequence `seq`, positions `0..len`, as f16 bits: K and V, both `[len, n_embd_kv]`.
-    /// `None` if the cache does not hold f16.
-    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)>;
+    /// Layer `il` of sequence `seq`, positions `0..len`: K and V, both `[len, n_embd_kv]`. `None` if f32 does not hold
+    /// the cache's numbers.
+    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)>;
 }

@@ -6,7 +6,7 @@
 use super::rows::{matrix_rows, pool, token_rows};
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
-use crate::context::BatchToken;
+use crate::context::{BatchToken, ContextOptions};
 use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
@@ -94,14 +94,20 @@ impl Arithmetic for Oracle {
         Acts { n_cols: 1, x: Vec::new() }
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
+    fn check_cache(_: &Hparams, _: &ContextOptions) -> Result<(), ModelError> {
+        // Whatever its type, a cache is a rounding that the oracle does not make.
+        Ok(())
+    }
+
+    fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
+        let (n_ctx, n_seq) = (options.n_ctx, options.n_seq);
         let n = hp.n_layer * n_seq * n_ctx * hp.n_embd_kv();
         Ok(Cache { n_seq, n_ctx, n_embd_kv: hp.n_embd_kv(), k: vec![0.0; n], v: vec![0.0; n] })
     }
 
-    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
-        (n_ctx as u64)
-            .saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64)
+    fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
+        (options.n_ctx as u64)
+            .saturating_mul((hp.n_layer * options.n_seq * hp.n_embd_kv()) as u64)
             .saturating_mul(16)
     }
 
@@ -269,7 +275,7 @@ impl KvStore for Cache {
         Ok(())
     }
 
-    fn f16_rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+    fn rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         None
     }
 }

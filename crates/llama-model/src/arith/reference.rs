@@ -3,11 +3,11 @@
 use super::rows::{matrix_rows, pool, token_rows};
 use super::{Arithmetic, Attend, Job, KvStore, Scores};
 use crate::ModelError;
-use crate::context::BatchToken;
+use crate::context::{BatchToken, ContextOptions};
 use crate::hparams::{Hparams, RopeParams};
 use crate::weights::FileTensor;
 use gguf_parse::GgmlType;
-use kernels::reference as ops;
+use kernels::{KvType, reference as ops};
 use rayon::ThreadPool;
 use std::cell::RefCell;
 
@@ -86,21 +86,34 @@ impl Arithmetic for Reference {
         Acts { n_tokens: 0, forms: Vec::new() }
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
-        let n_cells = n_ctx.next_multiple_of(KV_PADDING);
-        let n = hp.n_layer * n_seq * n_cells * hp.n_embd_kv();
-        Ok(Cache {
-            n_seq,
-            n_cells,
-            n_embd_kv: hp.n_embd_kv(),
-            k: vec![0; n * 2],
-            v: vec![0; n * 2],
+    fn check_cache(_: &Hparams, options: &ContextOptions) -> Result<(), ModelError> {
+        options.check_types(|ty| ty != KvType::Q8_0, || {
+            "f32 or f16 in the reference arithmetic: llama.cpp rotates keys before it quantizes them, and needs flash \
+             attention for quantized values"
+                .to_owned()
         })
     }
 
-    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
-        let n_cells = (n_ctx as u64).next_multiple_of(KV_PADDING as u64);
-        n_cells.saturating_mul((hp.n_layer * n_seq * hp.n_embd_kv()) as u64).saturating_mul(4)
+    fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
+        let n_cells = options.n_ctx.next_multiple_of(KV_PADDING);
+        let n = hp.n_layer * options.n_seq * n_cells * hp.n_embd_kv();
+        let (k, v) = (Cells::new(options.type_k, n), Cells::new(options.type_v, n));
+        Ok(Cache {
+            n_layer: hp.n_layer,
+            n_seq: options.n_seq,
+            n_cells,
+            n_embd_kv: hp.n_embd_kv(),
+            k,
+            v,
+        })
+    }
+
+    fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
+        let n_cells = (options.n_ctx as u64).next_multiple_of(KV_PADDING as u64);
+        let n = n_cells.saturating_mul((hp.n_layer * options.n_seq * hp.n_embd_kv()) as u64);
+        let cell =
+            options.type_k.n_bytes(1).zip(options.type_v.n_bytes(1)).map_or(8, |(k, v)| k + v);
+        n.saturating_mul(cell as u64)
     }
 
     fn norm(
@@ -185,19 +198,9 @@ impl Arithmetic for Reference {
         let n = cache.n_embd_kv;
         for (i, token) in batch.iter().enumerate() {
             let base = cache.base(il, token.seq);
-            let k_row = base + token.pos * n * 2;
-            ops::quantize_row(
-                GgmlType::F16,
-                &k[i * n..(i + 1) * n],
-                &mut cache.k[k_row..k_row + n * 2],
-            );
-            for (d, v) in v[i * n..(i + 1) * n].iter().enumerate() {
-                let cell = base + (d * cache.n_cells + token.pos) * 2;
-                ops::quantize_row(
-                    GgmlType::F16,
-                    std::slice::from_ref(v),
-                    &mut cache.v[cell..cell + 2],
-                );
+            for (d, (k, v)) in k[i * n..].iter().zip(&v[i * n..(i + 1) * n]).enumerate() {
+                cache.k.set(base + token.pos * n + d, *k);
+                cache.v.set(base + d * cache.n_cells + token.pos, *v);
             }
         }
     }
@@ -217,7 +220,7 @@ impl Arithmetic for Reference {
         // One row of scores for each (head, token), in llama.cpp's order.
         token_rows(&self.pool, n_kv, &mut by_head.kq, |i, row| {
             let (h, t) = (i / n_tokens, i % n_tokens);
-            let q = rounded_to_f16(&q[(t * n_head + h) * size..][..size]);
+            let q = cache.k.rounded(&q[(t * n_head + h) * size..][..size]);
             ops::weighted_sum(&q, cells(h, t).0, row);
         });
         by_head.kq_soft_max.clone_from(&by_head.kq);
@@ -229,7 +232,7 @@ impl Arithmetic for Reference {
         });
         by_head.kqv = vec![0.0; n_head * n_tokens * size];
         token_rows(&self.pool, size, &mut by_head.kqv, |i, row| {
-            let p = rounded_to_f16(&by_head.kq_soft_max[i * n_kv..][..n_kv]);
+            let p = cache.v.rounded(&by_head.kq_soft_max[i * n_kv..][..n_kv]);
             ops::weighted_sum(&p, cells(i / n_tokens, i % n_tokens).1, row);
         });
         for (i, row) in by_head.kqv.chunks_exact(size).enumerate() {
@@ -250,11 +253,6 @@ impl Arithmetic for Reference {
             ops::swiglu(&gate[t * n_ff..(t + 1) * n_ff], &up[t * n_ff..(t + 1) * n_ff], row);
         });
     }
-}
-
-/// What F16 makes of `x`.
-fn rounded_to_f16(x: &[f32]) -> Vec<f32> {
-    x.iter().map(|x| ops::f16_to_f32(ops::f32_to_f16(*x))).collect()
 }
 
 /// The cells of a layer's cache as f32, laid out so that sums run along rows.
@@ -279,21 +277,66 @@ impl Memory {
     }
 }
 
-/// llama.cpp's F16 cache: K row by row, V transposed, so that both matmuls read along rows.
+/// Numbers of a cache. What is multiplied with them is rounded as they are.
+enum Cells {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+}
+
+impl Cells {
+    fn new(ty: KvType, n: usize) -> Self {
+        match ty {
+            KvType::F32 => Self::F32(vec![0.0; n]),
+            KvType::F16 => Self::F16(vec![0; n]),
+            KvType::Q8_0 => unreachable!("check_cache() refuses it"),
+        }
+    }
+
+    fn get(&self, i: usize) -> f32 {
+        match self {
+            Self::F32(x) => x[i],
+            Self::F16(x) => ops::f16_to_f32(x[i]),
+        }
+    }
+
+    fn set(&mut self, i: usize, value: f32) {
+        match self {
+            Self::F32(x) => x[i] = value,
+            Self::F16(x) => x[i] = ops::f32_to_f16(value),
+        }
+    }
+
+    fn rounded(&self, x: &[f32]) -> Vec<f32> {
+        match self {
+            Self::F32(_) => x.to_vec(),
+            Self::F16(_) => x.iter().map(|x| ops::f16_to_f32(ops::f32_to_f16(*x))).collect(),
+        }
+    }
+
+    fn copy_within(&mut self, from: std::ops::Range<usize>, to: usize) {
+        match self {
+            Self::F32(x) => x.copy_within(from, to),
+            Self::F16(x) => x.copy_within(from, to),
+        }
+    }
+}
+
+/// llama.cpp's cache: K row by row, V transposed, so that both matmuls read along rows.
 pub(crate) struct Cache {
+    n_layer: usize,
     n_seq: usize,
     n_cells: usize,
     n_embd_kv: usize,
-    /// `[n_layer, n_seq, n_cells, n_embd_kv]` little-endian f16
-    k: Vec<u8>,
-    /// `[n_layer, n_seq, n_embd_kv, n_cells]` little-endian f16
-    v: Vec<u8>,
+    /// `[n_layer, n_seq, n_cells, n_embd_kv]`
+    k: Cells,
+    /// `[n_layer, n_seq, n_embd_kv, n_cells]`
+    v: Cells,
 }
 
 impl Cache {
-    /// Byte offset of a layer and sequence, in both.
+    /// Where a layer and sequence begin, in both.
     fn base(&self, il: usize, seq: usize) -> usize {
-        (il * self.n_seq + seq) * self.n_cells * self.n_embd_kv * 2
+        (il * self.n_seq + seq) * self.n_cells * self.n_embd_kv
     }
 
     /// The first `n_kv` cells of every sequence in `batch`, with heads of `size`.
@@ -311,22 +354,19 @@ impl Cache {
         let (n, n_head_kv) = (n_kv * size, self.n_embd_kv / size);
         let mut k = vec![0.0; seqs.len() * n_head_kv * n];
         let mut v = k.clone();
-        let f16 = |bytes: &[u8], i: usize| {
-            ops::f16_to_f32(u16::from_le_bytes([bytes[i * 2], bytes[i * 2 + 1]]))
-        };
         token_rows(pool, n, &mut k, |i, head| {
-            let base = self.base(il, seqs[i / n_head_kv]) / 2 + i % n_head_kv * size;
+            let base = self.base(il, seqs[i / n_head_kv]) + i % n_head_kv * size;
             for (d, row) in head.chunks_exact_mut(n_kv).enumerate() {
                 for (cell, x) in row.iter_mut().enumerate() {
-                    *x = f16(&self.k, base + cell * self.n_embd_kv + d);
+                    *x = self.k.get(base + cell * self.n_embd_kv + d);
                 }
             }
         });
         token_rows(pool, n, &mut v, |i, head| {
-            let base = self.base(il, seqs[i / n_head_kv]) / 2 + i % n_head_kv * size * self.n_cells;
+            let base = self.base(il, seqs[i / n_head_kv]) + i % n_head_kv * size * self.n_cells;
             for (cell, row) in head.chunks_exact_mut(size).enumerate() {
                 for (d, x) in row.iter_mut().enumerate() {
-                    *x = f16(&self.v, base + d * self.n_cells + cell);
+                    *x = self.v.get(base + d * self.n_cells + cell);
                 }
             }
         });
@@ -337,9 +377,8 @@ impl Cache {
 impl KvStore for Cache {
     fn copy(&mut self, src: usize, dst: usize, _len: usize) -> Result<(), ModelError> {
         // Cells behind `len` are masked; copying them keeps this simple.
-        let n = self.n_cells * self.n_embd_kv * 2;
-        let n_layer = self.k.len() / (n * self.n_seq).max(1);
-        for il in 0..n_layer {
+        let n = self.n_cells * self.n_embd_kv;
+        for il in 0..self.n_layer {
             let (from, to) = (self.base(il, src), self.base(il, dst));
             self.k.copy_within(from..from + n, to);
             self.v.copy_within(from..from + n, to);
@@ -347,14 +386,10 @@ impl KvStore for Cache {
         Ok(())
     }
 
-    fn f16_rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<u16>, Vec<u16>)> {
-        let base = self.base(il, seq);
-        let at = |bytes: &[u8], i: usize| {
-            u16::from_le_bytes([bytes[base + i * 2], bytes[base + i * 2 + 1]])
-        };
-        let n = self.n_embd_kv;
-        let k = (0..len * n).map(|i| at(&self.k, i)).collect();
-        let v = (0..len * n).map(|i| at(&self.v, (i % n) * self.n_cells + i / n)).collect();
-        Some((k, v))
+    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+        let (base, n) = (self.base(il, seq), self.n_embd_kv);
+        let k = (0..len * n).map(|i| self.k.get(base + i));
+        let v = (0..len * n).map(|i| self.v.get(base + (i % n) * self.n_cells + i / n));
+        Some((k.collect(), v.collect()))
     }
 }

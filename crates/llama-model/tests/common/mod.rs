@@ -4,9 +4,11 @@
 
 use gguf_parse::Gguf;
 use golden::trace::{Eval, TraceText};
+use half::f16;
 use llama_model::quantize::{FileType, QuantizeOptions, quantize_path};
 use llama_model::{
-    BatchToken, Context, ContextOptions, LoadOptions, Model, NodeData, NodeName, Numerics, Trace,
+    BatchToken, Context, ContextOptions, KvType, LoadOptions, Model, NodeData, NodeName, Numerics,
+    Trace,
 };
 use model_store::Store;
 use sha2::{Digest, Sha256};
@@ -60,8 +62,7 @@ pub(crate) fn load_with(path: &Path, options: &LoadOptions) -> Arc<Model> {
 
 /// A context of one sequence, as the captures used it.
 pub(crate) fn context_of(model: &Arc<Model>, n_ctx: usize) -> Context {
-    let options = ContextOptions { n_ctx, n_seq: 1, n_ubatch: 512 };
-    Context::new(Arc::clone(model), &options).unwrap()
+    Context::new(Arc::clone(model), &ContextOptions { n_ctx, ..ContextOptions::default() }).unwrap()
 }
 
 /// Writes nodes down as the goldens have them.
@@ -77,25 +78,36 @@ impl Trace for Lines {
 /// Repeats every captured evaluation of `golden` with the `Reference` arithmetic and compares each node, the
 /// cache and the logits. Returns how many tensors were compared.
 pub(crate) fn check_traces(golden: &str, path: &Path) -> usize {
-    let model = load(path, Numerics::Reference);
-    let mut context = context_of(&model, 512.min(model.hparams().n_ctx_train));
-    let mut n_tensors = 0;
-    for eval in golden::trace::evals(golden) {
-        n_tensors += check_eval(golden, &mut context, &eval);
-    }
-    n_tensors
+    check_traces_with(golden, path, [KvType::F16; 2])
 }
 
-fn check_eval(golden: &str, context: &mut Context, eval: &Eval) -> usize {
+/// The same with keys and values of these types.
+pub(crate) fn check_traces_with(golden: &str, path: &Path, cache: [KvType; 2]) -> usize {
+    let model = load(path, Numerics::Reference);
+    let n_ctx = 512.min(model.hparams().n_ctx_train);
+    let [type_k, type_v] = cache;
+    let options = ContextOptions { n_ctx, type_k, type_v, ..ContextOptions::default() };
+    let mut context = Context::new(Arc::clone(&model), &options).unwrap();
+    let evals = golden::trace::evals(golden);
+    evals.iter().map(|eval| check_eval(golden, &mut context, cache, eval)).sum()
+}
+
+fn check_eval(golden: &str, context: &mut Context, cache: [KvType; 2], eval: &Eval) -> usize {
     let batch = BatchToken::prompt(0, eval.n_past, &eval.tokens);
     let mut lines = Lines(TraceText::new(eval));
     let logits = context.decode_traced(&batch, &mut lines).unwrap().to_vec();
     let n_cells = context.len(0);
     let n_layer = context.model().hparams().n_layer;
     for il in 0..n_layer {
-        let (k, v) = context.cache_f16(il, 0).unwrap();
-        lines.0.cache('k', il, n_cells, &k);
-        lines.0.cache('v', il, n_cells, &v);
+        let (k, v) = context.cache_f32(il, 0).unwrap();
+        for (kind, ty, x) in [('k', cache[0], k), ('v', cache[1], v)] {
+            if ty == KvType::F32 {
+                lines.0.cache_f32(kind, il, n_cells, &x);
+            } else {
+                let bits: Vec<u16> = x.iter().map(|x| f16::from_f32(*x).to_bits()).collect();
+                lines.0.cache(kind, il, n_cells, &bits);
+            }
+        }
     }
     let n_tensors = lines.0.n_nodes() + 2 * n_layer;
     golden::check(&format!("trace/{golden}"), &eval.name, &lines.0.finish());
