@@ -1,7 +1,7 @@
 //! From the command line to a command, and from its outcome to an exit status.
 use crate::{
     args::{self, Cli, Command},
-    bench,
+    bench, compare,
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
@@ -43,6 +43,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Bench(args) => bench::bench(args, &interrupt),
         Command::Perplexity(args) => perplexity::perplexity(args, &interrupt),
         Command::Trace(args) => trace::trace(args, &interrupt),
+        Command::Compare(args) => compare::compare(args),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),

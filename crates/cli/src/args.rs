@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Write down every tensor of an evaluation
     #[command(after_help = crate::trace::args::EXAMPLES)]
     Trace(crate::trace::args::TraceArgs),
+    /// Find where two traces part
+    #[command(after_help = crate::compare::args::EXAMPLES)]
+    Compare(crate::compare::args::CompareArgs),
     /// Write a model of random weights, to measure a shape without having a model of it
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path

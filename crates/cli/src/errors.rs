@@ -23,6 +23,8 @@ use tokenizer::TokenizerError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
+    /// Two traces are not in lockstep.
+    Diverged = 1,
     Usage = 2,
     Malformed = 65,
     Unreadable = 66,

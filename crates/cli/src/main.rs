@@ -8,6 +8,7 @@ mod app;
 mod args;
 mod bench;
 mod cache;
+mod compare;
 mod errors;
 mod human;
 mod inspect;

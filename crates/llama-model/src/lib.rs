@@ -11,6 +11,8 @@ mod arith;
 pub mod bench;
 mod context;
 mod error;
+#[cfg(test)]
+mod faults_tests;
 mod forward;
 mod hparams;
 mod memory;

@@ -5,11 +5,16 @@
 //! llama.cpp's scalar build does, `Oracle` in f64, `Fast` with the SIMD kernels.
 
 mod fast;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "it is part of a test")]
+mod faulty;
 mod oracle;
 mod reference;
 mod rows;
 
 pub(crate) use fast::Fast;
+#[cfg(test)]
+pub(crate) use faulty::{Fault, Faulty};
 pub(crate) use oracle::Oracle;
 pub(crate) use reference::Reference;
 

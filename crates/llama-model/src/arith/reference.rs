@@ -27,7 +27,7 @@ impl Reference {
 
 /// A matrix of the file, and the type to which its input is rounded.
 pub(crate) struct Matrix {
-    tensor: FileTensor,
+    pub(super) tensor: FileTensor,
     act_type: GgmlType,
 }
 
