@@ -44,11 +44,14 @@ class Recorder:
         tensor = reference.tensor_at(address)
         self._find_caches(address, tensor)
         op = reference.op_desc(address)
-        if tensor.type != reference.GGML_TYPE_F32 or op in PURE_VIEWS:
+        if tensor.type != reference.GGML_TYPE_F32:
             return
         name = node_name(tensor.name.decode())
         values = reference.tensor_values(address, np.float32)
+        # Views too: Q, K and V may be parts of one product.
         self.stored[name] = values
+        if op in PURE_VIEWS:
+            return
         self.lines.append(floats.node_line(op, name, self.seen[name], values, self.brief))
         self.seen[name] += 1
 

@@ -1,0 +1,209 @@
+//! Every feature of every architecture matters: without it the logits are others.
+
+use super::{Pass, Workspace};
+use crate::arch::{Act, Arch, NormKind, Sum};
+use crate::arith::{Arithmetic, Reference};
+use crate::context::BatchToken;
+use crate::hparams::{Factor, Hparams, LayerRope};
+use crate::synth::{SynthModel, tiny_models};
+use crate::trace::Tracer;
+use crate::weights::{Dense, Ffn, Layer, Loader, Moe, Net, Norm};
+use gguf_parse::Gguf;
+use kernels::RopeKind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Switches a feature off before the weights are loaded, or after; says whether the model has it.
+#[derive(Clone, Copy)]
+enum Switch {
+    Before(fn(&mut Hparams, &mut Arch) -> bool),
+    After(fn(&mut Net<Reference>) -> bool),
+}
+use Switch::{After, Before};
+
+const SWITCHES: &[(&str, Switch)] = &[
+    ("embedding scale", Before(|hp, _| hp.scaling.embedding.take().is_some())),
+    ("query scale", Before(|hp, _| hp.scaling.queries.take().is_some())),
+    ("attention scale", Before(|hp, _| {
+        let usual = Factor::of(1.0 / (hp.n_embd_head as f32).sqrt());
+        let other = hp.scaling.queries.is_none() && hp.scaling.attention.rounded != usual.rounded;
+        hp.scaling.attention = usual;
+        other
+    })),
+    ("temperature", Before(|hp, _| hp.scaling.temperature.take().is_some())),
+    ("cap on scores", Before(|hp, _| hp.scaling.attn_softcap.take().is_some())),
+    ("cap on logits", Before(|hp, _| hp.scaling.final_softcap.take().is_some())),
+    ("residual scale", Before(|hp, _| hp.scaling.residual.take().is_some())),
+    ("logit scale", Before(|hp, _| hp.scaling.logits.take().is_some())),
+    ("window", Before(|hp, _| any(&mut hp.layers, |layer| layer.n_swa.take().is_some()))),
+    ("layers without RoPE", Before(|hp, arch| {
+        let has = |rope: &mut LayerRope| std::mem::replace(rope, LayerRope::Global) == LayerRope::None;
+        arch.rope.is_some() && any(&mut hp.layers, |layer| has(&mut layer.rope))
+    })),
+    ("RoPE of windows", Before(|hp, _| {
+        let has = |rope: &mut LayerRope| std::mem::replace(rope, LayerRope::Global) == LayerRope::Swa;
+        hp.rope_swa.is_some() && any(&mut hp.layers, |layer| has(&mut layer.rope))
+    })),
+    ("pairs of halves", Before(|hp, _| {
+        let neox = hp.rope.kind == RopeKind::Neox;
+        let ropes = [Some(&mut hp.rope), hp.rope_swa.as_mut()];
+        ropes.into_iter().flatten().for_each(|rope| rope.kind = RopeKind::Norm);
+        neox
+    })),
+    ("partial RoPE", Before(|hp, arch| {
+        let partial = hp.rope.n_rot < hp.n_embd_head && !arch.rope_options.factors;
+        hp.rope.n_rot = if partial { hp.n_embd_head } else { hp.rope.n_rot };
+        partial
+    })),
+    ("stretched RoPE", Before(|hp, _| {
+        let stretched = hp.rope.freq_scale != 1.0;
+        (hp.rope.freq_scale, hp.rope.ext_factor) = (1.0, 0.0);
+        stretched
+    })),
+    ("magnitude of RoPE", Before(|hp, _| std::mem::replace(&mut hp.rope.attn_factor, 1.0) != 1.0)),
+    ("frequency factors", Before(|_, arch| {
+        std::mem::replace(&mut arch.rope_options.factors, false)
+    })),
+    ("long factors", After(|net| net.ropes[0].long.take().is_some())),
+    ("embedded positions", After(|net| net.position_embd.take().is_some())),
+    ("biases of Q, K, V", After(|net| any(&mut net.layers, |layer| {
+        let linears = [&mut layer.attn_q, &mut layer.attn_k, &mut layer.attn_v];
+        linears.map(|linear| linear.bias.take().is_some()) == [true; 3]
+    }))),
+    ("bias behind attention", After(|net| any(&mut net.layers, |layer| {
+        layer.attn_output.bias.take().is_some()
+    }))),
+    ("biases of the FFN", After(|net| any(&mut net.layers, |layer| match &mut layer.ffn {
+        Ffn::Dense(dense) => dense.up.bias.take().is_some() & dense.down.bias.take().is_some(),
+        Ffn::Moe(_) => false,
+    }))),
+    ("bias of logits", After(|net| net.output.bias.take().is_some())),
+    ("biases of norms", After(|net| {
+        let own = net.output_norm.bias.take().is_some();
+        let before = any(&mut net.layers, |layer| {
+            any(block_norms(layer), |norm| norm.bias.take().is_some())
+        });
+        own & before
+    })),
+    ("means of norms", After(|net| {
+        let mut is_layer = |norm: &mut Norm<f32>| {
+            std::mem::replace(&mut norm.kind, NormKind::Rms) == NormKind::Layer
+        };
+        let own = is_layer(&mut net.output_norm);
+        own & any(&mut net.layers, |layer| any(block_norms(layer), &mut is_layer))
+    })),
+    ("norms before", After(|net| any(&mut net.layers, |layer| {
+        layer.attn_norm.take().is_some() | layer.ffn_norm.take().is_some()
+    }))),
+    ("norms behind", After(|net| any(&mut net.layers, |layer| {
+        layer.attn_post_norm.take().is_some() & layer.ffn_post_norm.take().is_some()
+    }))),
+    ("norms of Q", After(|net| any(&mut net.layers, |layer| layer.attn_q_norm.take().is_some()))),
+    ("norms of K", After(|net| any(&mut net.layers, |layer| layer.attn_k_norm.take().is_some()))),
+    ("each head's weights", After(|net| any(&mut net.layers, |layer| {
+        let norms = [layer.attn_q_norm.as_mut(), layer.attn_k_norm.as_mut()];
+        any(norms.into_iter().flatten(), |norm| {
+            let n = norm.weight.len();
+            norm.weight.truncate(norm.n);
+            n > norm.n
+        })
+    }))),
+    ("attention's own norm", After(|net| any(&mut net.layers, |layer| {
+        layer.attn_norm_2.take().is_some()
+    }))),
+    ("side by side", Before(|hp, _| std::mem::replace(&mut hp.sum, Sum::InTurn) != Sum::InTurn)),
+    ("GELU", Before(|_, arch| is_act(arch, Act::Gelu))),
+    ("squared ReLU", Before(|_, arch| is_act(arch, Act::ReluSqr))),
+    ("gate", After(|net| any(&mut net.layers, |layer| match &mut layer.ffn {
+        Ffn::Dense(dense) => dense.gate.take().is_some(),
+        Ffn::Moe(_) => false,
+    }))),
+    ("several experts", Before(|hp, _| hp.experts.as_mut().is_some_and(|experts| {
+        std::mem::replace(&mut experts.n_used, 1) > 1
+    }))),
+    ("normalized weights", Before(|hp, _| hp.experts.as_mut().is_some_and(|experts| {
+        std::mem::replace(&mut experts.kind.normalized, false)
+    }))),
+    ("choice of experts", After(|net| any(&mut net.layers, |layer| {
+        moe(layer).is_some_and(|moe| { moe.experts.rotate_left(1); true })
+    }))),
+    ("shared expert", After(|net| any(&mut net.layers, |layer| {
+        moe(layer).is_some_and(|moe| moe.shared.take().is_some())
+    }))),
+    ("shared expert's gate", After(|net| any(&mut net.layers, |layer| {
+        moe(layer).is_some_and(|moe| moe.shared_gate.take().is_some())
+    }))),
+];
+
+/// Applies `f` to all; whether one of them said yes.
+fn any<T>(all: impl IntoIterator<Item = T>, mut f: impl FnMut(T) -> bool) -> bool {
+    all.into_iter().fold(false, |any, x| f(x) | any)
+}
+
+fn is_act(arch: &mut Arch, act: Act) -> bool {
+    std::mem::replace(&mut arch.act, Act::Silu) == act
+}
+
+fn moe(layer: &mut Layer<Reference>) -> Option<&mut Moe<Reference>> {
+    match &mut layer.ffn {
+        Ffn::Moe(moe) => Some(moe),
+        Ffn::Dense(Dense { .. }) => None,
+    }
+}
+
+fn block_norms(layer: &mut Layer<Reference>) -> impl Iterator<Item = &mut Norm<f32>> {
+    [&mut layer.attn_norm, &mut layer.attn_norm_2, &mut layer.ffn_norm].into_iter().flatten()
+}
+
+/// Logits of the last of twelve tokens, without a feature; `None` if the model does not have it.
+fn logits(gguf: &Arc<Gguf>, switch: Option<Switch>) -> Option<Vec<u32>> {
+    let (mut hp, arch) = Hparams::from_gguf(gguf).unwrap();
+    let mut arch = arch.clone();
+    if let Some(Before(off)) = switch && !off(&mut hp, &mut arch) {
+        return None;
+    }
+    let arch = Box::leak(Box::new(arch));
+    let progress = &mut |_| ();
+    let loader = Loader::new(gguf, Reference::new(1).unwrap(), hp, arch, progress);
+    let mut net = loader.net().unwrap().0;
+    if let Some(After(off)) = switch && !off(&mut net) {
+        return None;
+    }
+    let tokens = [1, 87, 300, 42, 5, 260, 199, 3, 77, 150, 12, 281];
+    let batch = BatchToken::prompt(0, 0, &tokens);
+    let mut cache = net.arith.cache(&net.hp, 256, 1).unwrap();
+    let (cancel, trace) = (AtomicBool::new(false), Tracer::new(None));
+    let mut out = Vec::new();
+    let mut ws = Workspace::new(&net, batch.len());
+    Pass { net: &net, cache: &mut cache, batch: &batch, n_ctx: 256, cancel: &cancel, trace }
+        .forward(&mut ws, &mut out)
+        .unwrap();
+    Some(out.iter().map(|logit| logit.to_bits()).collect())
+}
+
+/// What each model has besides what llama has.
+const FEATURES: &[(&str, &[&str])] = &[];
+
+#[test]
+fn every_feature_matters() {
+    let mut found = Vec::new();
+    for (name, options) in tiny_models() {
+        let gguf = SynthModel::new(options).unwrap().to_bytes().unwrap();
+        let gguf = Arc::new(Gguf::from_bytes(gguf).unwrap());
+        if !FEATURES.is_empty() && !FEATURES.iter().any(|(model, _)| *model == name) {
+            continue;
+        }
+        let whole = logits(&gguf, None).unwrap();
+        let mut features = Vec::new();
+        for (feature, switch) in SWITCHES {
+            if let Some(without) = logits(&gguf, Some(*switch)) {
+                assert!(without != whole, "{name} does not need its {feature}");
+                features.push(*feature);
+            }
+        }
+        found.push((name, features));
+    }
+    for (name, features) in &found {
+        println!("    ({name:?}, &{features:?}),");
+    }
+}
