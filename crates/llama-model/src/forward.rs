@@ -130,13 +130,7 @@ impl<A: Arithmetic> Pass<'_, A> {
     }
 
     /// Normalizes the rows of `x` into `out`.
-    fn norm(
-        &mut self,
-        norm: &Norm<A::Real>,
-        x: &[A::Real],
-        out: &mut [A::Real],
-        site: &Site<'_>,
-    ) {
+    fn norm(&mut self, norm: &Norm<A::Real>, x: &[A::Real], out: &mut [A::Real], site: &Site<'_>) {
         let own = [norm.n];
         let shape = site.shape.unwrap_or(&own);
         let op = match norm.kind {

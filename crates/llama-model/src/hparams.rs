@@ -242,6 +242,9 @@ mod tests {
 
     #[test]
     fn the_nearest_come_first() {
-        assert_eq!(nearest("qwen2.5", &["llama", "qwen3", "gemma", "qwen2"])[..2], ["qwen2", "qwen3"]);
+        assert_eq!(
+            nearest("qwen2.5", &["llama", "qwen3", "gemma", "qwen2"])[..2],
+            ["qwen2", "qwen3"]
+        );
     }
 }

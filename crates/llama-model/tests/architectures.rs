@@ -77,7 +77,7 @@ fn check(arch: &str, models: &[&str]) {
         assert_eq!(options_of(model).arch, arch, "{model}");
         let path = write(folder.path(), model);
         let n = check_traces(&format!("tiny-{model}"), &path);
-        println!("{model}: {n} of {n} traced tensors bit-identical to llama.cpp");
+        assert!(n > 150, "{model}: {n} traced tensors are not all");
         fast_is_invariant(model, &path);
     }
 }

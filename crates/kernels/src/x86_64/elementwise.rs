@@ -1,8 +1,8 @@
 //! Operations of [`crate::scalar`] without register tiles, compiled for AVX2: the compiler finds the vectors by itself.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2; the proof is an argument")]
 
-use crate::{Avx2, scalar};
 use crate::norm::LayerNorm;
+use crate::{Avx2, scalar};
 use std::ops::Range;
 
 macro_rules! compile_for_avx2 {

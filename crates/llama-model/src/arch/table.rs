@@ -81,8 +81,7 @@ const GRANITE: Arch = Arch {
     moe: Some(MoeKind { shared: SharedExpert::ByKey, ..MIXTRAL }),
     ..LLAMA
 };
-const MIXTRAL: MoeKind =
-    MoeKind { required: false, normalized: true, shared: SharedExpert::None };
+const MIXTRAL: MoeKind = MoeKind { required: false, normalized: true, shared: SharedExpert::None };
 
 const COMMAND_R: Arch = Arch {
     tied: true,
@@ -128,12 +127,7 @@ pub(crate) const ARCHS: &[Arch] = &[
     Arch { name: "gemma", ..GEMMA },
     Arch {
         name: "gemma2",
-        swa: Some(Swa {
-            pattern: 2,
-            n_swa: Some(4096),
-            n_layer: None,
-            rope: SwaRope::SameBase,
-        }),
+        swa: Some(Swa { pattern: 2, n_swa: Some(4096), n_layer: None, rope: SwaRope::SameBase }),
         attn_softcap: Some(50.0),
         final_softcap: Some(30.0),
         ..GEMMA2
@@ -174,11 +168,7 @@ pub(crate) const ARCHS: &[Arch] = &[
         ..PLAIN
     },
     Arch { name: "granite", ..GRANITE },
-    Arch {
-        name: "granitemoe",
-        rope_options: RopeOptions { factors: true, ..ROPE },
-        ..GRANITE
-    },
+    Arch { name: "granitemoe", rope_options: RopeOptions { factors: true, ..ROPE }, ..GRANITE },
     Arch {
         name: "minicpm",
         scales: Scales::MiniCpm,

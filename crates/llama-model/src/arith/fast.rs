@@ -97,8 +97,7 @@ impl Arithmetic for Fast {
             NormKind::Rms => kernels::rms_norm(isa, team, x, &norm.weight, norm.eps, out),
             NormKind::Layer => {
                 let Norm { n, weight, bias, eps, .. } = norm;
-                let norm =
-                    LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps };
+                let norm = LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps };
                 kernels::layer_norm(isa, team, &norm, x, out);
             }
         }

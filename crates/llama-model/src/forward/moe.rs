@@ -97,7 +97,8 @@ impl<A: Arithmetic> Pass<'_, A> {
         let (n_embd, n_ff) = (self.net.hp.n_embd, self.net.hp.n_ff);
         let n = n_rows * chosen.n_used;
         let zeros = |width: usize| vec![A::Real::default(); n * width];
-        let mut all = Stages { gate: zeros(n_ff), up: zeros(n_ff), act: zeros(n_ff), down: zeros(n_embd) };
+        let mut all =
+            Stages { gate: zeros(n_ff), up: zeros(n_ff), act: zeros(n_ff), down: zeros(n_embd) };
         for (e, expert) in moe.experts.iter().enumerate() {
             let slots: Vec<usize> = (0..n).filter(|slot| chosen.experts[*slot] == e).collect();
             if !slots.is_empty() {

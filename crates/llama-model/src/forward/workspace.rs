@@ -67,8 +67,7 @@ impl<A: Arithmetic> Workspace<A> {
     pub(crate) fn n_bytes(hp: &Hparams, n_ubatch: usize) -> u64 {
         let n_ff = n_ff(hp);
         let experts = hp.experts.map_or(0, |e| e.n_expert + e.n_used * (2 * hp.n_embd + 4 * n_ff));
-        let per_token =
-            6 * hp.n_embd + 2 * hp.n_embd_q() + 2 * hp.n_embd_kv() + 4 * n_ff + experts;
+        let per_token = 6 * hp.n_embd + 2 * hp.n_embd_q() + 2 * hp.n_embd_kv() + 4 * n_ff + experts;
         (per_token as u64 * n_ubatch as u64 + hp.n_vocab as u64) * size_of::<A::Real>() as u64
     }
 }

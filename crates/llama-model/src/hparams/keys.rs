@@ -41,7 +41,12 @@ impl<'a> Keys<'a> {
     }
 
     /// A size that may be given once or once a layer; layers that differ are not supported.
-    pub(super) fn uniform(&self, key: &str, n_layer: usize, max: u32) -> Result<Option<usize>, ModelError> {
+    pub(super) fn uniform(
+        &self,
+        key: &str,
+        n_layer: usize,
+        max: u32,
+    ) -> Result<Option<usize>, ModelError> {
         let full = format!("{}.{key}", self.arch);
         let Some(Value::Array(array)) = self.metadata.value(&full) else {
             return self.opt::<u32>(key)?.map(|n| self.in_range(key, n, max)).transpose();

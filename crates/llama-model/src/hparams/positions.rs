@@ -65,7 +65,8 @@ impl Keys<'_> {
             Some(n) if arch.rope.is_some() => self.in_range(key, n, u32::MAX)?,
             _ => n_embd_head,
         };
-        let fits = if arch.rope_options.partial { n_rot <= n_embd_head } else { n_rot == n_embd_head };
+        let fits =
+            if arch.rope_options.partial { n_rot <= n_embd_head } else { n_rot == n_embd_head };
         // Nothing is rotated where there is no RoPE.
         if arch.rope.is_some() && !(fits && n_rot.is_multiple_of(2)) {
             let allowed = match arch.rope_options.partial {

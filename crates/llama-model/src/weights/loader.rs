@@ -57,23 +57,15 @@ impl<'a, A: Arithmetic> Loader<'a, A> {
             .map(|t| format!("tensor {} is not used by architecture {}", t.name, self.arch.name))
             .collect();
         let Self { arith, hp, arch, .. } = self;
-        let net = Net {
-            arith,
-            hp,
-            arch,
-            token_embd,
-            position_embd,
-            layers,
-            output_norm,
-            output,
-            ropes,
-        };
+        let net =
+            Net { arith, hp, arch, token_embd, position_embd, layers, output_norm, output, ropes };
         Ok((net, unused))
     }
 
     /// Fails if a tensor is missing that this architecture needs although others do not.
     fn require(&self, layer: &str) -> Result<(), ModelError> {
-        let of_layer = |name: &&&str| name.starts_with("output.") || name.starts_with("output_norm");
+        let of_layer =
+            |name: &&&str| name.starts_with("output.") || name.starts_with("output_norm");
         for name in self.arch.required.iter().filter(|name| of_layer(name) == layer.is_empty()) {
             let full = format!("{layer}{name}");
             // Q, K and V in one tensor have one bias too.
@@ -101,9 +93,7 @@ impl<'a, A: Arithmetic> Loader<'a, A> {
         Ok(Layer {
             attn_norm: self.norm_if(before, &name("attn_norm"), e)?,
             attn_norm_2: match self.gguf.find_tensor(&name("attn_norm_2.weight")) {
-                Some(_) if norms == BlockNorms::Shared => {
-                    Some(self.norm(&name("attn_norm_2"), e)?)
-                }
+                Some(_) if norms == BlockNorms::Shared => Some(self.norm(&name("attn_norm_2"), e)?),
                 _ => None,
             },
             attn_q,
@@ -265,8 +255,7 @@ impl<'a, A: Arithmetic> Loader<'a, A> {
 
     fn norm(&mut self, name: &str, n: usize) -> Result<Norm<A::Real>, ModelError> {
         let full = format!("{name}.weight");
-        let weight =
-            self.opt_f32s(&full, &[n])?.ok_or(GgufError::MissingTensor { name: full })?;
+        let weight = self.opt_f32s(&full, &[n])?.ok_or(GgufError::MissingTensor { name: full })?;
         let bias = match self.arch.norm {
             NormKind::Rms => None,
             NormKind::Layer => self.opt_f32s(&format!("{name}.bias"), &[n])?,
@@ -323,11 +312,7 @@ fn check_shape(name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<(),
         .position(|d| *d != 1)
         .map_or(&expected[expected.len() - 1..], |i| &expected[i..]);
     if significant != wanted || found.len() > expected.len() {
-        return Err(ModelError::Shape {
-            name: name.to_owned(),
-            found,
-            expected,
-        });
+        return Err(ModelError::Shape { name: name.to_owned(), found, expected });
     }
     Ok(())
 }

@@ -4,8 +4,8 @@
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
 )]
 
-use crate::{Avx512, scalar};
 use crate::norm::LayerNorm;
+use crate::{Avx512, scalar};
 use std::ops::Range;
 
 macro_rules! compile_for_avx512 {

@@ -102,7 +102,8 @@ fn factors() -> Vec<Named> {
     vec![
         ("granite", of("granite", Shape::TINY, &granite)),
         ("granite-norope", of("granite", Shape::TINY, &no_rope)),
-        ("minicpm", of("minicpm", Shape::TINY, &[])),
+        // At a width of 256 its default would be no scale.
+        ("minicpm", of("minicpm", Shape { n_embd: 512, ..heads(8, 4, 64) }, &[])),
     ]
 }
 
@@ -139,10 +140,8 @@ fn experts() -> Vec<Named> {
     let moe = |options| SynthOptions { experts: Some((5, 2)), ..options };
     let tiny = Shape::TINY;
     let three = |options| SynthOptions { experts: Some((6, 3)), ..options };
-    let qwen2moe = [
-        ("expert_feed_forward_length", U32(256)),
-        ("expert_shared_feed_forward_length", U32(768)),
-    ];
+    let qwen2moe =
+        [("expert_feed_forward_length", U32(256)), ("expert_shared_feed_forward_length", U32(768))];
     let granitemoe = [
         ("embedding_scale", F32(2.0)),
         ("residual_scale", F32(0.5)),
@@ -152,10 +151,7 @@ fn experts() -> Vec<Named> {
     ];
     vec![
         ("mixtral", moe(of("llama", tiny, &[]))),
-        (
-            "qwen2moe",
-            SynthOptions { qkv_bias: true, ..three(of("qwen2moe", tiny, &qwen2moe)) },
-        ),
+        ("qwen2moe", SynthOptions { qkv_bias: true, ..three(of("qwen2moe", tiny, &qwen2moe)) }),
         ("qwen3moe", three(of("qwen3moe", heads(4, 2, 128), &qwen2moe[..1]))),
         ("granitemoe", moe(of("granitemoe", tiny, &granitemoe))),
     ]
