@@ -41,7 +41,7 @@ capture tokens.py --smollm2 "$models/smollm2-q4_1.gguf" --qwen2.5-coder-0.5b "$m
 capture dequant.py
 capture quantize.py "$models/smollm2-q4_1.gguf"
 capture ops.py
-capture sampler.py
+capture sampler.py --smollm2 "$models/smollm2-q4_1.gguf"
 capture trace_format.py
 
 prompt="The capital of France is"

@@ -1,22 +1,27 @@
 """Captures the sampler goldens: candidate states after every stage, picks, and the libm they rest on.
 
-    python golden/capture/sampler.py
+    python golden/capture/sampler.py [--smollm2 FILE]
 
 drives libllama's sampler API on synthetic logits; no model is needed. The cases are in
-sampler_cases.txt.
+sampler_cases.txt. With SmolLM2 also what DRY makes of texts as sequence breakers, in its vocabulary
+(dry_breakers.json).
 """
 
+import argparse
 import collections
 import ctypes
 import hashlib
+import json
 import pathlib
 
 import llama_cpp
 import numpy as np
 
 import common
+import tokens
 
 CASES = pathlib.Path(__file__).with_name("sampler_cases.txt")
+BREAKERS = CASES.with_name("dry_breakers.json")
 CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 NEG_INF = np.float32(-np.inf)
 
@@ -71,6 +76,7 @@ def stages(case):
     """(name, sampler) of a case, in order."""
     get = lambda key, default: float(case.get(key, default))
     min_keep = int(case.get("min_keep", 0))
+    seed = int(case.get("seed", 42))
     made = []
     if case.get("bias"):
         pairs = [pair.split(":") for pair in case["bias"].split(",")]
@@ -80,6 +86,19 @@ def stages(case):
         "penalties": lambda: llama_cpp.llama_sampler_init_penalties(
             case["n"], int(case.get("last_n", 0)), get("repeat", 1), get("freq", 0), get("present", 0)
         ),
+        "dry": lambda: llama_cpp.llama_sampler_init_dry(
+            None,
+            get("dry_multiplier", 0),
+            get("dry_base", 1.75),
+            int(case.get("dry_allowed_length", 2)),
+            int(case.get("dry_last_n", 64)),
+            None,
+            0,
+        ),
+        "top_n_sigma": lambda: llama_cpp.llama_sampler_init_top_n_sigma(get("top_n_sigma", -1)),
+        "xtc": lambda: llama_cpp.llama_sampler_init_xtc(
+            get("xtc_probability", 0), get("xtc_threshold", 0.1), min_keep, seed
+        ),
         "top_k": lambda: llama_cpp.llama_sampler_init_top_k(int(case.get("top_k", 0))),
         "typ_p": lambda: llama_cpp.llama_sampler_init_typical(get("typ_p", 1), min_keep),
         "top_p": lambda: llama_cpp.llama_sampler_init_top_p(get("top_p", 1), min_keep),
@@ -88,10 +107,23 @@ def stages(case):
             get("temp", 1), get("dynatemp_range", 0), get("dynatemp_exponent", 1)
         ),
     }
-    made += [(name, make[name]()) for name in case["order"].split(",") if name]
-    made.append(("dist", llama_cpp.llama_sampler_init_dist(int(case.get("seed", 42)))))
+    made += [(name, make[name]()) for name in case["order"].split(",") if name not in ("", "adaptive_p")]
+    made.append(draw(case, seed, get))
     # A sampler whose parameters turn it off is named with a question mark; it changes nothing.
     return [(name, s) for name, s in made if not llama_cpp.llama_sampler_name(s).startswith(b"?")]
+
+
+def draw(case, seed, get):
+    """The last sampler, which picks."""
+    tau, eta = get("mirostat_tau", 5), get("mirostat_eta", 0.1)
+    if case.get("mirostat") == "1":
+        return "mirostat", llama_cpp.llama_sampler_init_mirostat(case["n"], seed, tau, eta, 100)
+    if case.get("mirostat") == "2":
+        return "mirostat", llama_cpp.llama_sampler_init_mirostat_v2(seed, tau, eta)
+    if "adaptive_p" in case["order"].split(","):
+        target, decay = get("adaptive_target", -1), get("adaptive_decay", 0.9)
+        return "adaptive_p", llama_cpp.llama_sampler_init_adaptive_p(target, decay, seed)
+    return "dist", llama_cpp.llama_sampler_init_dist(seed)
 
 
 class Chain:
@@ -99,6 +131,7 @@ class Chain:
 
     def __init__(self, case):
         self.stages = stages(case)
+        self.mirostat = Mirostat(case) if case.get("mirostat") == "1" else None
         for token in filter(None, case.get("accept", "").split(",")):
             self.accept(int(token))
 
@@ -114,14 +147,22 @@ class Chain:
         array = llama_cpp.llama_token_data_array(
             items.ctypes.data_as(llama_cpp.llama_token_data_p), len(values), -1, False
         )
+        start = ctypes.addressof(array.data.contents)
+        state = items
         for name, sampler in self.stages:
-            before, was_sorted = items[: array.size].copy(), array.sorted
+            before, was_sorted = state.copy(), array.sorted
             llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
-            assert ctypes.addressof(array.data.contents) == items.ctypes.data
-            state = items[: array.size]
+            # XTC moves the beginning.
+            first, odd = divmod(ctypes.addressof(array.data.contents) - start, CANDIDATE.itemsize)
+            assert odd == 0 and first >= 0
+            state = items[first : first + array.size]
             refuse_ties(name, before, was_sorted, state, array.sorted)
-            show(name, state, array.sorted)
-        picked = int(items["id"][array.selected])
+            if self.mirostat and name == "mirostat":
+                self.mirostat.follow(before["logit"], state, array.selected)
+            # Adaptive-p bends the logits and leaves the flag as it was.
+            is_sorted = array.sorted and bool(np.all(state["logit"][1:] <= state["logit"][:-1]))
+            show(name, state, is_sorted)
+        picked = int(state["id"][array.selected])
         self.accept(picked)
         return picked
 
@@ -130,11 +171,31 @@ class Chain:
             llama_cpp.llama_sampler_free(sampler)
 
 
+class Mirostat:
+    """Follows mirostat 1 in double precision, to refuse what C++ leaves undefined: more tokens kept than an int counts."""
+
+    def __init__(self, case):
+        self.n_vocab, self.tau = case["n"], float(case.get("mirostat_tau", 5))
+        self.eta, self.mu = float(case.get("mirostat_eta", 0.1)), 2 * self.tau
+
+    def follow(self, logits, state, selected):
+        p = np.sort(np.exp(logits.astype(np.float64) - np.max(logits)))[::-1][:100]
+        if len(p) > 1 and p[1:].all():
+            t = np.log(np.arange(2, len(p) + 1) / np.arange(1, len(p)))
+            exponent = np.sum(t * np.log(p[:-1] / p[1:])) / np.sum(t * t)
+            epsilon = exponent - 1
+            mass = 1 - self.n_vocab**-epsilon
+            if np.log2(epsilon * 2**self.mu / mass) / exponent > 30.9:
+                raise SystemExit("mirostat keeps more tokens than an int counts")
+        self.mu -= self.eta * (-np.log2(float(state["p"][selected])) - self.tau)
+
+
 def refuse_ties(name, before, was_sorted, state, is_sorted):
     """Ties have no defined order in llama.cpp, so no golden may contain one where something is sorted."""
     if is_sorted and not was_sorted:
-        # Those kept, and the first that was not.
-        highest = -np.sort(-before["logit"])[: len(state) + 1]
+        # Those kept, and the first that was not; all that can be picked where more was sorted than is kept.
+        n = np.count_nonzero(before["logit"] > NEG_INF) if name in ("xtc", "mirostat") else len(state) + 1
+        highest = -np.sort(-before["logit"])[:n]
         if len(np.unique(highest)) != len(highest):
             raise SystemExit(f"{name} sorted equal logits")
     if name == "typ_p":
@@ -147,7 +208,7 @@ def refuse_ties(name, before, was_sorted, state, is_sorted):
 # --- libm, for the ties above and for its own golden ---
 
 LIBM = ctypes.CDLL("libm.so.6")
-for function, n_args in (("expf", 1), ("logf", 1), ("powf", 2)):
+for function, n_args in (("expf", 1), ("logf", 1), ("log2f", 1), ("powf", 2)):
     getattr(LIBM, function).restype = ctypes.c_float
     getattr(LIBM, function).argtypes = [ctypes.c_float] * n_args
 
@@ -171,6 +232,9 @@ LIBM_RANGES = [
     ("expf x<=0", lambda x: LIBM.expf(x), 0x80000000, 0xC2D20000, 2203),
     ("expf x>=0", lambda x: LIBM.expf(x), 0x00000000, 0x42B20000, 2203),
     ("logf", lambda x: LIBM.logf(x), 0x00000001, 0x7F7FFFFF, 4211),
+    ("log2f", lambda x: LIBM.log2f(x), 0x00000001, 0x7F7FFFFF, 4211),
+    ("powf y=-0.7", lambda x: LIBM.powf(x, -0.7), 0x30000000, 0x4F900000, 1009),
+    ("powf x=2", lambda x: LIBM.powf(2.0, x), 0x3C000000, 0x42F00000, 1009),
     ("powf y=0.5", lambda x: LIBM.powf(x, 0.5), 0x30000000, 0x3F900000, 1009),
     ("powf y=1.7", lambda x: LIBM.powf(x, 1.7), 0x30000000, 0x3F900000, 1009),
     ("powf y=3", lambda x: LIBM.powf(x, 3.0), 0x30000000, 0x3F900000, 1009),
@@ -223,7 +287,39 @@ def case_text(line, case):
     return "\n".join(lines)
 
 
+def breakers_text(case, vocab):
+    """What DRY takes from the logits of which tokens behind a text, all logits being 0."""
+    breakers = [text.encode() for text in case["breakers"]]
+    assert all(0 < len(text) <= 40 for text in breakers)
+    sampler = llama_cpp.llama_sampler_init_dry(
+        vocab.vocab, 1.0, 2.0, 0, 1000, (ctypes.c_char_p * len(breakers))(*breakers), len(breakers)
+    )
+    ids = vocab.encode(case["text"], False, False)
+    for token in ids:
+        llama_cpp.llama_sampler_accept(sampler, token)
+    items = np.zeros(vocab.n, CANDIDATE)
+    items["id"] = np.arange(vocab.n)
+    array = llama_cpp.llama_token_data_array(items.ctypes.data_as(llama_cpp.llama_token_data_p), vocab.n, -1, False)
+    llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+    llama_cpp.llama_sampler_free(sampler)
+    lines = [f"{case['name']}: {ids}"]
+    # The penalties are whole numbers: powers of 2.
+    lines += [f"  {row['id']} {int(row['logit'])}" for row in items[items["logit"] != 0]]
+    return "\n".join(lines)
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smollm2", type=pathlib.Path, metavar="FILE")
+    args = parser.parse_args()
+    if args.smollm2:
+        vocab = tokens.Vocab(args.smollm2)
+        text = "\n".join(breakers_text(case, vocab) for case in json.loads(BREAKERS.read_text()))
+        vocab.close()
+        info = common.provenance(
+            script="sampler.py", model="smollm2-q4_1", model_sha256=common.sha256(args.smollm2)
+        )
+        print(common.write_snap("sampler", "dry_breakers", text, info))
     texts = collections.defaultdict(list)
     for line in CASES.read_text().splitlines():
         if not line or line.startswith("#"):

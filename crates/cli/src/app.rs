@@ -5,7 +5,7 @@ use crate::{
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
-    output, pull, quantize, run, synth, tokenize,
+    output, pull, quantize, run, synth, tokenize, trace,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -41,6 +41,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Quantize(args) => quantize::quantize(args, &interrupt),
         Command::Bench(args) => bench::bench(args, &interrupt),
+        Command::Trace(args) => trace::trace(args, &interrupt),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),

@@ -1,7 +1,7 @@
 //! The command line.
+use crate::sampling::SamplingArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_model::Numerics;
-use sampler::{Params, UserSet};
 use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
 /// Runs GGUF language models on CPUs, in lockstep with llama.cpp.
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Measure how fast models run, and how far that is from what the machine could do
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Write down every tensor of an evaluation
+    #[command(after_help = crate::trace::args::EXAMPLES)]
+    Trace(crate::trace::args::TraceArgs),
     /// Write a model of random weights, to measure a shape without having a model of it
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path
@@ -124,84 +127,6 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
-}
-
-/// The sampler's flags; those not given are the model's `general.sampling.*`, else llama.cpp's defaults.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct SamplingArgs {
-    /// Temperature; 0 takes the most likely token [default: 0.8]
-    #[arg(long, value_name = "N", visible_alias = "temperature")]
-    temp: Option<f32>,
-    /// Range in which entropy moves the temperature [default: 0, off]
-    #[arg(long, value_name = "N")]
-    dynatemp_range: Option<f32>,
-    /// Exponent of that movement [default: 1]
-    #[arg(long, value_name = "N")]
-    dynatemp_exp: Option<f32>,
-    /// Keep the K most likely tokens [default: 40; 0: all]
-    #[arg(long, value_name = "K")]
-    top_k: Option<i32>,
-    /// Keep the likeliest tokens that make up this probability [default: 0.95; 1: all]
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
-    /// Keep tokens at least this likely, relative to the likeliest [default: 0.05; 0: all]
-    #[arg(long, value_name = "P")]
-    min_p: Option<f32>,
-    /// Keep the most typical tokens that make up this probability [default: 1, off]
-    #[arg(long, value_name = "P", visible_alias = "typical-p")]
-    typical: Option<f32>,
-    /// Make recent tokens less likely [default: 1, off]
-    #[arg(long, value_name = "N")]
-    repeat_penalty: Option<f32>,
-    /// How many tokens are recent, prompt included [default: 64]
-    #[arg(long, value_name = "N")]
-    repeat_last_n: Option<i32>,
-    /// Taken from a recent token's logit each time it occurs [default: 0, off]
-    #[arg(long, value_name = "N")]
-    frequency_penalty: Option<f32>,
-    /// Taken from a recent token's logit once [default: 0, off]
-    #[arg(long, value_name = "N")]
-    presence_penalty: Option<f32>,
-    /// Add BIAS to the logit of token ID (ID-inf bans it); may be repeated
-    #[arg(long, value_name = "ID+BIAS|ID-BIAS")]
-    logit_bias: Vec<LogitBias>,
-    /// Seed of the random numbers; -1: a new one each time
-    #[arg(short, long, value_name = "N", default_value = "-1")]
-    seed: Seed,
-}
-
-impl SamplingArgs {
-    /// llama.cpp's defaults with what the user gave, and which of these the model may not change.
-    pub(crate) fn params(&self) -> (Params, UserSet) {
-        let d = Params::default();
-        let params = Params {
-            seed: self.seed.0,
-            temp: self.temp.unwrap_or(d.temp),
-            dynatemp_range: self.dynatemp_range.unwrap_or(d.dynatemp_range),
-            dynatemp_exponent: self.dynatemp_exp.unwrap_or(d.dynatemp_exponent),
-            top_k: self.top_k.unwrap_or(d.top_k),
-            top_p: self.top_p.unwrap_or(d.top_p),
-            min_p: self.min_p.unwrap_or(d.min_p),
-            typical_p: self.typical.unwrap_or(d.typical_p),
-            penalty_last_n: self.repeat_last_n.unwrap_or(d.penalty_last_n),
-            penalty_repeat: self.repeat_penalty.unwrap_or(d.penalty_repeat),
-            penalty_freq: self.frequency_penalty.unwrap_or(d.penalty_freq),
-            penalty_present: self.presence_penalty.unwrap_or(d.penalty_present),
-            logit_bias: self.logit_bias.iter().map(|b| (b.id, b.bias)).collect(),
-            ..d
-        };
-        let user_set = UserSet {
-            order: false,
-            top_k: self.top_k.is_some(),
-            top_p: self.top_p.is_some(),
-            min_p: self.min_p.is_some(),
-            temp: self.temp.is_some(),
-            penalty_last_n: self.repeat_last_n.is_some(),
-            penalty_repeat: self.repeat_penalty.is_some(),
-        };
-        (params, user_set)
-    }
 }
 
 #[derive(Debug, Args)]
@@ -406,42 +331,6 @@ impl FromStr for Limit {
     }
 }
 
-/// A seed, or -1 for a random one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seed(u32);
-
-impl FromStr for Seed {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse::<u32>() {
-            Ok(seed) => Ok(Self(seed)),
-            Err(_) if text == "-1" => Ok(Self(Params::RANDOM_SEED)),
-            Err(_) => Err("must be -1 or a number below 2^32"),
-        }
-    }
-}
-
-/// `ID+BIAS` or `ID-BIAS`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct LogitBias {
-    id: u32,
-    bias: f32,
-}
-
-impl FromStr for LogitBias {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "must be a token id, + or -, and a number";
-        let sign = text.find(['+', '-']).ok_or(WANTED)?;
-        let (id, signed) = text.split_at(sign);
-        let id = id.parse().map_err(|_| WANTED)?;
-        let bias: f32 = signed.parse().map_err(|_| WANTED)?;
-        Ok(Self { id, bias })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -459,17 +348,9 @@ mod tests {
         for bad in ["-2", "-3", "", "1.5", "99999999999999999999"] {
             assert!(bad.parse::<Limit>().is_err(), "{bad}");
         }
-        assert_eq!("7".parse(), Ok(Seed(7)));
-        assert_eq!("-1".parse(), Ok(Seed(u32::MAX)));
-        assert!("4294967296".parse::<Seed>().is_err() && "-2".parse::<Seed>().is_err());
-        assert_eq!("15+2.5".parse(), Ok(LogitBias { id: 15, bias: 2.5 }));
-        assert_eq!("15-inf".parse(), Ok(LogitBias { id: 15, bias: f32::NEG_INFINITY }));
         assert_eq!("512,16".parse(), Ok(PromptGen { n_prompt: 512, n_gen: 16 }));
         for bad in ["512", "0,1", "1,0", "1,2,3", "a,1", "1048577,1", ""] {
             assert!(bad.parse::<PromptGen>().is_err(), "{bad}");
-        }
-        for bad in ["15", "-1+5", "+5", "15+", "15*2", "x+1", "4294967296+1", "1+-2"] {
-            assert!(bad.parse::<LogitBias>().is_err(), "{bad}");
         }
     }
 
@@ -494,15 +375,5 @@ mod tests {
         assert!(default.threads.is_empty() && default.prompt_gen.is_empty(), "none by default");
         let run = ["lockstep", "run", "-np", "x"].map(OsString::from);
         assert_eq!(long_names(run.into_iter()).nth(2), Some("-np".into()));
-    }
-
-    #[test]
-    fn what_the_user_gave_is_not_the_models_to_change() {
-        let cli =
-            Cli::try_parse_from(["lockstep", "run", "x", "--temp", "0", "--top-k=3"]).unwrap();
-        let Command::Run(args) = cli.command else { panic!("run was asked for") };
-        let (params, user_set) = args.sampling.params();
-        assert_eq!(params, Params { temp: 0.0, top_k: 3, ..Params::default() });
-        assert_eq!(user_set, UserSet { temp: true, top_k: true, ..UserSet::default() });
     }
 }

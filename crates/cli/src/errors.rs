@@ -3,6 +3,7 @@
 //! People get `error[CODE]: PATH: MESSAGE` on one line of standard error, programs (`--json-errors`) the same as
 //! JSON. Whatever came from a file is escaped, so that no message can reach the terminal as an escape sequence.
 use crate::output;
+use compare::{TraceError, TraceErrorKind};
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
@@ -168,6 +169,18 @@ impl From<SampleError> for CliError {
             SampleError::AllBanned => Self::usage(with_causes(&e)),
             _ => Self::new("E-SAMPLER", Exit::Bug, with_causes(&e)),
         }
+    }
+}
+
+impl From<TraceError> for CliError {
+    fn from(e: TraceError) -> Self {
+        let exit = match e.kind() {
+            TraceErrorKind::Malformed => Exit::Malformed,
+            TraceErrorKind::Unreadable => Exit::Unreadable,
+            TraceErrorKind::Io => Exit::Io,
+            _ => Exit::Bug,
+        };
+        Self::new(e.code(), exit, with_causes(&e))
     }
 }
 

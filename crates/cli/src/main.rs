@@ -17,8 +17,10 @@ mod progress;
 mod pull;
 mod quantize;
 mod run;
+mod sampling;
 mod synth;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 

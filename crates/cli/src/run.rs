@@ -2,7 +2,6 @@
 mod generate;
 pub(crate) mod prompt;
 mod report;
-mod sampling;
 
 use crate::{
     args::RunArgs,
@@ -10,6 +9,7 @@ use crate::{
     interrupt::Interrupt,
     model, output,
     progress::Progress,
+    sampling,
 };
 use generate::{End, Generation};
 use llama_model::{Context, ContextOptions, Isa, LoadOptions, Model};
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Exit, CliErro
     // What is wrong with the command line is told before a model is fetched or loaded.
     sampling::check(&args.sampling)?;
     let isa = isa(&args.isa)?;
-    let prompt = prompt::read(args)?;
+    let prompt = prompt::read(args.ids.as_deref(), args.prompt.as_deref(), args.file.as_deref())?;
 
     let path = model::resolve(&args.model)?;
     let mut timings = Timings::default();
@@ -63,7 +63,7 @@ impl Session {
         let started = Instant::now();
         let gguf = Arc::new(model::open(path)?);
         let tokenizer = model::tokenizer(path, &gguf)?;
-        let sampler = sampling::sampler(args, path, &gguf, &tokenizer)?;
+        let sampler = sampling::sampler(&args.sampling, args.ignore_eos, path, &gguf, &tokenizer)?;
         let options = LoadOptions {
             numerics: args.numerics.into(),
             n_threads: args.threads.map_or_else(Model::default_threads, usize::from),

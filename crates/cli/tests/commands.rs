@@ -40,6 +40,39 @@ fn help_and_version() {
 }
 
 #[test]
+fn samplers_are_llama_cpps_flags() {
+    let model = t1();
+    let picks = |flags: &[&str]| {
+        let args = ["run", "--json", "-m", model.str(), "aa", "-n", "12", "--seed", "3"];
+        run(&[&args, flags].concat()).expect_success().json()["ids"].clone()
+    };
+    let greedy = picks(&["--temp", "0"]);
+    assert_eq!(picks(&["--samplers", "top_k", "--top-k", "1"]), greedy, "one candidate");
+    let mirostat = ["--mirostat", "2", "--mirostat-ent", "0", "--mirostat-lr", "0"];
+    assert_eq!(picks(&mirostat), greedy, "no surprise is allowed");
+    let dry = ["--temp", "0", "--dry-multiplier", "1000", "--dry-allowed-length", "0"];
+    let dry = picks(&[&dry[..], &["--dry-sequence-breaker", "none"]].concat());
+    let mut seen: Vec<_> = dry.as_array().unwrap().iter().map(|id| id.as_u64()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 12, "no token follows twice: {dry}");
+    for (flags, wanted) in [
+        (&["--samplers", "top_k;infill"][..], "\"infill\" is no sampler"),
+        (&["--sampler-seq", "kz"], "'z' is no sampler"),
+        (&["--mirostat", "3"], "--mirostat is 3; must be 0, 1 or 2"),
+        (&["--mirostat-ent", "-1"], "--mirostat-ent is -1"),
+        (&["--top-nsigma", "nan"], "--top-nsigma is NaN"),
+        (&["--dry-base", "0.5"], "--dry-base is 0.5; must be"),
+        (&["--dry-sequence-breaker", ""], "--dry-sequence-breaker has 0 bytes"),
+        (&["--samplers", "xtc", "--sampler-seq", "x"], "cannot be used with"),
+    ] {
+        let outcome = run(&[&["run", "-m", model.str(), "aa"], flags].concat());
+        assert_eq!(outcome.status, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains(wanted), "{wanted}: {outcome:?}");
+    }
+}
+
+#[test]
 fn the_report_of_a_run() {
     let model = t1();
     let report = run_json(&model, &["aa", "-n", "3", "--logits", "4"]);

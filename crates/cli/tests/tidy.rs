@@ -10,20 +10,24 @@ use std::{
 
 /// Every arrow there may be between crates of the workspace.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("lockstep", &["llama-model", "tokenizer", "sampler", "dequant", "gguf-parse", "model-store"]),
+    (
+        "lockstep",
+        &["llama-model", "tokenizer", "sampler", "dequant", "gguf-parse", "compare", "model-store"],
+    ),
     ("llama-model", &["kernels", "dequant", "gguf-parse"]),
     ("kernels", &["dequant"]),
     ("dequant", &["gguf-parse"]),
     ("tokenizer", &["gguf-parse"]),
     ("gguf-parse", &[]),
     ("sampler", &[]),
+    ("compare", &[]),
     ("model-store", &[]),
     ("golden", &[]),
 ];
 
 /// What tests may use besides, of any crate and of one.
 const TEST_ARROWS: &[(&str, &[&str])] =
-    &[("", &["golden", "model-store"]), ("llama-model", &["sampler", "tokenizer"])];
+    &[("", &["golden", "model-store"]), ("llama-model", &["sampler", "tokenizer", "compare"])];
 
 fn allowed<'a>(table: &[(&str, &'a [&'a str])], from: &str) -> &'a [&'a str] {
     table.iter().find(|(name, _)| *name == from).map_or(&[], |(_, to)| to)
@@ -264,7 +268,9 @@ fn no_place_of_one_machine_is_named() {
     {
         files.extend(Some(root().join(name)).filter(|path| path.exists()));
     }
-    for folder in ["golden/capture", "bench", "bench/peers", "bench/peers/candle/src"] {
+    for folder in
+        ["docs", "tools", "golden/capture", "bench", "bench/peers", "bench/peers/candle/src"]
+    {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             files.extend(Some(entry.unwrap().path()).filter(|path| path.is_file()));
         }

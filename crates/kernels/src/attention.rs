@@ -47,10 +47,10 @@ pub struct Attention<'a> {
     pub n_head: usize,
     /// Factor of the scores.
     pub scale: f32,
-    /// Sliding window: a query at `pos` sees the last `window` positions only, itself included.
-    pub window: Option<usize>,
+    /// Sliding window: a query at `pos` sees the last `n_swa` positions only, itself included.
+    pub n_swa: Option<usize>,
     /// `x = cap * tanh(x / cap)` after scaling (gemma2).
-    pub softcap: Option<f32>,
+    pub attn_logit_softcap: Option<f32>,
     /// `[n_head]`: a score that takes part in each head's softmax without a value (gpt-oss).
     pub sinks: Option<&'a [f32]>,
 }
@@ -58,7 +58,7 @@ pub struct Attention<'a> {
 impl Attention<'_> {
     /// The positions that a query at `pos` sees.
     fn visible(&self, pos: usize) -> Range<usize> {
-        self.window.map_or(0, |window| (pos + 1).saturating_sub(window))..pos + 1
+        self.n_swa.map_or(0, |n| (pos + 1).saturating_sub(n))..pos + 1
     }
 
     /// Query heads per head of the cache.
@@ -73,12 +73,12 @@ impl Attention<'_> {
         assert_eq!(q.len(), tokens.len() * n_head * n_embd_head_k, "queries");
         assert_eq!(out.len(), tokens.len() * n_head * n_embd_head_v, "output");
         assert!(self.sinks.is_none_or(|sinks| sinks.len() == n_head), "a sink per head");
-        assert!(self.window != Some(0), "a window of no positions");
+        assert!(self.n_swa != Some(0), "a window of no positions");
         tokens.iter().for_each(|&(seq, pos)| self.cache.check(self.il, seq, pos));
     }
 }
 
-/// `out[token] = softmax(scale * q k^T) v` over the positions `0..=pos` of the token's sequence (or the window's).
+/// `out[token] = softmax(scale * q k^T) v` over the positions `0..=pos` of the token's sequence (or the last `n_swa` of them).
 /// `q` is `[n_tokens, n_head, n_embd_head_k]`, `tokens` holds (sequence, position), `out` is `[n_tokens, n_head, n_embd_head_v]`.
 /// # Panics
 /// On shapes that do not match and positions outside the cache.

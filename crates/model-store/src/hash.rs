@@ -34,7 +34,10 @@ impl<W: Write> Write for HashingWriter<W> {
 }
 
 /// The SHA-256 of everything `reader` gives, as 64 hex digits.
-pub(crate) fn sha256_of(mut reader: impl Read) -> io::Result<String> {
+///
+/// # Errors
+/// Those of the reader.
+pub fn sha256_of(mut reader: impl Read) -> io::Result<String> {
     let mut writer = HashingWriter::new(io::sink());
     copy(&mut reader, &mut writer)?;
     Ok(writer.finish().1)

@@ -18,6 +18,7 @@ mod stamp;
 mod wheel;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use hash::sha256_of;
 pub use registry::{RegistryModel, registry};
 
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ fn leak(text: String) -> &'static str {
 /// A model of two parts; `sha256` is right unless given.
 fn two_parts(sha256: Option<&str>) -> RegistryModel {
     let whole = [content(1), content(2)].concat();
-    let hash = sha256.map_or_else(|| hash::sha256_of(&whole[..]).unwrap(), str::to_owned);
+    let hash = sha256.map_or_else(|| sha256_of(&whole[..]).unwrap(), str::to_owned);
     let part = |i: usize| Part {
         package: ["fake-part1", "fake-part2"][i],
         version: "1.0",

@@ -1,4 +1,4 @@
-//! Compares the crate's `exp`, `ln` and `pow` with the libm of this machine over all inputs that
+//! Compares the crate's `exp`, `ln`, `log2` and `pow` with the libm of this machine over all inputs that
 //! matter, and prints how many results differ.
 //!
 //! With glibc 2.36 on x86-64 those are 3 in all; another libm rounds otherwise in places, which is
@@ -29,10 +29,20 @@ fn main() {
     sweep("exp, x < 0", (-0.0_f32).to_bits(), f32::NEG_INFINITY.to_bits(), math::exp, f32::exp);
     sweep("exp, x > 0", 0, infinity, math::exp, f32::exp);
     sweep("ln", 0, infinity, math::ln, f32::ln);
+    sweep("log2", 0, infinity, math::log2f, f32::log2);
     let one = 1.0_f32.to_bits();
     sweep("pow 0.7", 0, one, |x| math::pow(x, 0.7), |x| x.powf(0.7));
     sweep("pow 1.3", 0, one, |x| math::pow(x, 1.3), |x| x.powf(1.3));
     sweep("pow 2.5", 0, one, |x| math::pow(x, 2.5), |x| x.powf(2.5));
+    // DRY's powers, as f32.
+    let four = 4.0_f32.to_bits();
+    sweep(
+        "power 17",
+        one,
+        four,
+        |x| round(math::power(f64::from(x), 17)),
+        |x| round(f64::from(x).powf(17.0)),
+    );
     sweep(
         "exp in f64, rounded to f32, x < 0",
         (-0.0_f32).to_bits(),

@@ -147,6 +147,25 @@ impl Candidates {
         self.sorted = false;
     }
 
+    /// The logits in order.
+    pub(crate) fn logits(&self) -> impl Iterator<Item = f32> {
+        self.iter().map(|c| c.logit)
+    }
+
+    /// Bans all with a logit below `floor`, which must not be above the highest; they stay in the list.
+    pub(crate) fn ban_below(&mut self, floor: f32) {
+        let ban = |logit: &mut f32| {
+            if *logit < floor {
+                *logit = f32::NEG_INFINITY;
+            }
+        };
+        if self.listed {
+            self.items.iter_mut().for_each(|item| ban(&mut item.logit));
+        } else {
+            self.logits.iter_mut().for_each(ban);
+        }
+    }
+
     /// Whether any logit is finite.
     pub(crate) fn any_finite(&self) -> bool {
         self.max() > f32::NEG_INFINITY
@@ -181,6 +200,12 @@ impl Candidates {
     /// Keeps the first `n`.
     pub(crate) fn truncate(&mut self, n: usize) {
         self.list().truncate(n);
+    }
+
+    /// Leaves out the first `n`.
+    pub(crate) fn drop_front(&mut self, n: usize) {
+        let items = self.list();
+        items.drain(..n.min(items.len()));
     }
 
     /// Keeps those with a logit of at least `floor`, in their order, if that leaves `at_least`.
@@ -243,7 +268,11 @@ impl Candidates {
     /// Sets every `p` to the softmax of the logits: exponentials and their sum in f32, in the
     /// order of the list.
     pub(crate) fn softmax(&mut self) {
-        let max = self.max();
+        self.softmax_from(self.max());
+    }
+
+    /// As [`Self::softmax`], of the differences to `max`.
+    pub(crate) fn softmax_from(&mut self, max: f32) {
         let items = self.list();
         let mut sum = 0.0_f32;
         for item in items.iter_mut() {

@@ -1,4 +1,4 @@
-//! `exp`, `ln` and `pow` in f32, the same bits on every machine.
+//! `exp`, `ln`, `log2` and `pow` in f32, the same bits on every machine.
 //!
 //! A pick must not depend on the operating system, so nothing here calls the system's libm: all is
 //! multiplication and addition of f64, rounded to f32 once at the end. And a pick should be
@@ -136,13 +136,49 @@ pub(crate) fn ln(x: f32) -> f32 {
     (high * r2 + (segment.ln_c + k * std::f64::consts::LN_2 + r)) as f32
 }
 
-/// x^y for x >= 0 and y >= 0, both finite (all that dynamic temperature asks for).
+/// log2 x in f32, which is another approximation than the one inside [`pow`]; -inf of 0, NaN of
+/// negative numbers.
+pub(crate) fn log2f(x: f32) -> f32 {
+    if x == 0.0 {
+        return f32::NEG_INFINITY;
+    }
+    if x.is_nan() || x < 0.0 {
+        return f32::NAN;
+    }
+    if x == f32::INFINITY {
+        return x;
+    }
+    let (k, z, segment) = decompose(x);
+    let r = z * segment.inv_c - 1.0;
+    let r2 = r * r;
+    let high = -0.36051725506874704 * r2 + (0.4811247078767291 * r - 0.7213476299867769);
+    (high * r2 + (1.4426950186867042 * r + (segment.log2_c + k))) as f32
+}
+
+/// x^n in f64 by squaring, whose error of some units in the last place is far below half of one of
+/// the f32 that is made of it.
+pub(crate) fn power(x: f64, mut n: usize) -> f64 {
+    let (mut square, mut product) = (x, 1.0);
+    while n > 0 {
+        if n & 1 == 1 {
+            product *= square;
+        }
+        square *= square;
+        n >>= 1;
+    }
+    product
+}
+
+/// x^y for x >= 0, either of them maybe infinite; NaN if one of them is, or if x is negative.
 pub(crate) fn pow(x: f32, y: f32) -> f32 {
-    if y == 0.0 {
+    if y == 0.0 || x == 1.0 {
         return 1.0;
     }
-    if x == 0.0 {
-        return 0.0;
+    if x.is_nan() || y.is_nan() || x < 0.0 {
+        return f32::NAN;
+    }
+    if x == 0.0 || x == f32::INFINITY {
+        return if (x == 0.0) == (y > 0.0) { 0.0 } else { f32::INFINITY };
     }
     let t = f64::from(y) * log2(x);
     if t <= -150.0 {
@@ -181,10 +217,13 @@ mod tests {
     type Range = (&'static str, fn(f32) -> f32, u32, u32, usize);
 
     /// As `LIBM_RANGES` of golden/capture/sampler.py.
-    const RANGES: [Range; 6] = [
+    const RANGES: [Range; 9] = [
         ("expf x<=0", exp, 0x8000_0000, 0xc2d2_0000, 2203),
         ("expf x>=0", exp, 0, 0x42b2_0000, 2203),
         ("logf", ln, 1, 0x7f7f_ffff, 4211),
+        ("log2f", log2f, 1, 0x7f7f_ffff, 4211),
+        ("powf y=-0.7", |x| pow(x, -0.7), 0x3000_0000, 0x4f90_0000, 1009),
+        ("powf x=2", |y| pow(2.0, y), 0x3c00_0000, 0x42f0_0000, 1009),
         ("powf y=0.5", |x| pow(x, 0.5), 0x3000_0000, 0x3f90_0000, 1009),
         ("powf y=1.7", |x| pow(x, 1.7), 0x3000_0000, 0x3f90_0000, 1009),
         ("powf y=3", |x| pow(x, 3.0), 0x3000_0000, 0x3f90_0000, 1009),
@@ -223,7 +262,19 @@ mod tests {
         assert_eq!(ln(1.0), 0.0, "ln(1)");
         assert_eq!(ln(f32::INFINITY), f32::INFINITY, "ln(inf)");
         assert!(ln(-1.0).is_nan() && ln(f32::NAN).is_nan(), "ln of what has none");
+        assert_eq!(log2f(0.0), f32::NEG_INFINITY, "log2(0)");
+        assert_eq!(log2f(0.125), -3.0, "log2(1/8)");
+        assert_eq!(log2f(f32::INFINITY), f32::INFINITY, "log2(inf)");
+        assert!(log2f(-1.0).is_nan() && log2f(f32::NAN).is_nan(), "log2 of what has none");
         assert_eq!(pow(0.0, 0.0), 1.0, "0^0");
+        assert_eq!(pow(0.0, -2.0), f32::INFINITY, "0^-2");
+        assert_eq!(pow(f32::INFINITY, -1.0), 0.0, "inf^-1");
+        assert_eq!(pow(f32::INFINITY, 1.0), f32::INFINITY, "inf^1");
+        assert_eq!(pow(2.0, f32::INFINITY), f32::INFINITY, "2^inf");
+        assert_eq!(pow(0.5, f32::INFINITY), 0.0, "0.5^inf");
+        assert_eq!(pow(2.0, f32::NEG_INFINITY), 0.0, "2^-inf");
+        assert_eq!(pow(4.0, -0.5), 0.5, "4^-0.5");
+        assert!(pow(f32::NAN, 2.0).is_nan() && pow(-1.0, 2.0).is_nan(), "NaN^2, (-1)^2");
         assert_eq!(pow(0.0, 2.0), 0.0, "0^2");
         assert_eq!(pow(1.0, f32::MAX), 1.0, "1^max");
         assert_eq!(pow(0.5, f32::MAX), 0.0, "underflow");

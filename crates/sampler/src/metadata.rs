@@ -30,6 +30,11 @@ pub struct UserSet {
     pub temp: bool,
     pub penalty_last_n: bool,
     pub penalty_repeat: bool,
+    pub xtc_probability: bool,
+    pub xtc_threshold: bool,
+    pub mirostat: bool,
+    pub mirostat_tau: bool,
+    pub mirostat_eta: bool,
 }
 
 /// What became of the model's defaults, as metadata keys.
@@ -37,8 +42,8 @@ pub struct UserSet {
 pub struct FromMetadata {
     /// Those that set a parameter.
     pub applied: Vec<&'static str>,
-    /// Those that ask for something this crate does not have (xtc, mirostat, a stage it does not
-    /// know), and were passed over: worth a warning.
+    /// Those that ask for something this crate does not have (a stage it does not know), and were
+    /// passed over: worth a warning.
     pub unsupported: Vec<&'static str>,
 }
 
@@ -63,39 +68,17 @@ impl Params {
         }
         let mut reader = Reader { lookup, report };
         reader.int("general.sampling.top_k", user_set.top_k, &mut params.top_k, -1);
-        let legal = |p: f32| (!p.is_nan()).then(|| p.clamp(0.0, 1.0));
-        reader.float(
-            "general.sampling.top_p",
-            user_set.top_p,
-            &mut params.top_p,
-            ("a number", &legal),
-        )?;
-        let legal = |p: f32| (p <= 1.0).then(|| p.max(0.0));
-        reader.float(
-            "general.sampling.min_p",
-            user_set.min_p,
-            &mut params.min_p,
-            ("at most 1", &legal),
-        )?;
-        let legal = |temp: f32| temp.is_finite().then(|| temp.max(0.0));
-        reader.float(
-            "general.sampling.temp",
-            user_set.temp,
-            &mut params.temp,
-            ("finite", &legal),
-        )?;
         let last_n = &mut params.penalty_last_n;
         reader.int("general.sampling.penalty_last_n", user_set.penalty_last_n, last_n, 0);
-        let legal = |repeat: f32| {
-            (repeat.is_finite() && repeat > 0.0 && (1.0 / repeat).is_finite()).then_some(repeat)
-        };
-        reader.float(
-            "general.sampling.penalty_repeat",
-            user_set.penalty_repeat,
-            &mut params.penalty_repeat,
-            ("a finite number above 0, its reciprocal finite too", &legal),
-        )?;
-        reader.unsupported();
+        for (key, user_set, into, allowed) in floats(user_set, &mut params) {
+            reader.float(key, user_set, into, allowed)?;
+        }
+        let mirostat = &mut params.mirostat;
+        reader.int("general.sampling.mirostat", user_set.mirostat, mirostat, i32::MIN);
+        if !user_set.mirostat {
+            let known = (0..=2).contains(mirostat);
+            require("general.sampling.mirostat", *mirostat, "0, 1 or 2", known)?;
+        }
         *self = params;
         Ok(reader.report)
     }
@@ -116,6 +99,37 @@ impl Params {
     }
 }
 
+/// What may stand in a file, in words, and the legal parameter it becomes.
+type Allowed = (&'static str, fn(f32) -> Option<f32>);
+
+/// The keys of numbers with a fraction, with what they set.
+fn floats(user_set: UserSet, params: &mut Params) -> [(&'static str, bool, &mut f32, Allowed); 8] {
+    const PROBABILITY: Allowed = ("a number", |p| (!p.is_nan()).then(|| p.clamp(0.0, 1.0)));
+    const AT_MOST_1: Allowed = ("at most 1", |p| (p <= 1.0).then(|| p.max(0.0)));
+    const TEMPERATURE: Allowed = ("finite", |temp| temp.is_finite().then(|| temp.max(0.0)));
+    const NOT_NEGATIVE: Allowed =
+        ("a finite number, 0 or more", |x| (x.is_finite() && x >= 0.0).then_some(x));
+    const REPEAT: Allowed = ("a finite number above 0, its reciprocal finite too", |repeat| {
+        (repeat.is_finite() && repeat > 0.0 && (1.0 / repeat).is_finite()).then_some(repeat)
+    });
+    let (u, p) = (user_set, params);
+    [
+        ("general.sampling.top_p", u.top_p, &mut p.top_p, PROBABILITY),
+        ("general.sampling.min_p", u.min_p, &mut p.min_p, AT_MOST_1),
+        (
+            "general.sampling.xtc_probability",
+            u.xtc_probability,
+            &mut p.xtc_probability,
+            PROBABILITY,
+        ),
+        ("general.sampling.xtc_threshold", u.xtc_threshold, &mut p.xtc_threshold, PROBABILITY),
+        ("general.sampling.temp", u.temp, &mut p.temp, TEMPERATURE),
+        ("general.sampling.penalty_repeat", u.penalty_repeat, &mut p.penalty_repeat, REPEAT),
+        ("general.sampling.mirostat_tau", u.mirostat_tau, &mut p.mirostat_tau, NOT_NEGATIVE),
+        ("general.sampling.mirostat_eta", u.mirostat_eta, &mut p.mirostat_eta, NOT_NEGATIVE),
+    ]
+}
+
 /// Reads keys and notes what became of them.
 struct Reader<F> {
     lookup: F,
@@ -131,13 +145,12 @@ impl<'a, F: Fn(&str) -> Option<MetaValue<'a>>> Reader<F> {
         }
     }
 
-    /// `allowed` says in words what may stand in a file, and maps it to a legal parameter.
     fn float(
         &mut self,
         key: &'static str,
         user_set: bool,
         into: &mut f32,
-        allowed: (&'static str, &dyn Fn(f32) -> Option<f32>),
+        allowed: Allowed,
     ) -> Result<(), ParamsError> {
         if let Some(found) = (self.lookup)(key).and_then(to_f32).filter(|_| !user_set) {
             let number = (allowed.1)(found);
@@ -146,20 +159,6 @@ impl<'a, F: Fn(&str) -> Option<MetaValue<'a>>> Reader<F> {
             self.report.applied.push(key);
         }
         Ok(())
-    }
-
-    /// Notes the keys that turn on what this crate does not have.
-    fn unsupported(&mut self) {
-        const XTC: &str = "general.sampling.xtc_probability";
-        const MIROSTAT: &str = "general.sampling.mirostat";
-        let float = |key| (self.lookup)(key).and_then(to_f32);
-        let xtc_threshold = float("general.sampling.xtc_threshold").unwrap_or(0.1);
-        if xtc_threshold <= 0.5 && float(XTC).is_some_and(|p| p > 0.0) {
-            self.report.unsupported.push(XTC);
-        }
-        if (self.lookup)(MIROSTAT).and_then(to_i32).is_some_and(|version| version != 0) {
-            self.report.unsupported.push(MIROSTAT);
-        }
     }
 }
 
@@ -229,6 +228,11 @@ mod tests {
             ("temp", MetaValue::Float(0.6)),
             ("penalty_last_n", MetaValue::Uint(32)),
             ("penalty_repeat", MetaValue::Float(1.05)),
+            ("xtc_probability", MetaValue::Float(0.5)),
+            ("xtc_threshold", MetaValue::Float(0.2)),
+            ("mirostat", MetaValue::Int(2)),
+            ("mirostat_tau", MetaValue::Float(4.0)),
+            ("mirostat_eta", MetaValue::Float(0.2)),
         ];
         let expected = Params {
             order: vec![Stage::TopK, Stage::Temperature],
@@ -238,11 +242,16 @@ mod tests {
             temp: 0.6,
             penalty_last_n: 32,
             penalty_repeat: 1.05,
+            xtc_probability: 0.5,
+            xtc_threshold: 0.2,
+            mirostat: 2,
+            mirostat_tau: 4.0,
+            mirostat_eta: 0.2,
             ..Params::default()
         };
         let (params, report) = apply(UserSet::default(), &entries).unwrap();
         assert_eq!(params, expected, "all of them");
-        assert_eq!((report.applied.len(), report.unsupported.len()), (7, 0), "{report:?}");
+        assert_eq!((report.applied.len(), report.unsupported.len()), (12, 0), "{report:?}");
 
         let (params, report) =
             apply(UserSet { temp: true, order: true, ..UserSet::default() }, &entries).unwrap();
@@ -259,6 +268,11 @@ mod tests {
             temp: true,
             penalty_last_n: true,
             penalty_repeat: true,
+            xtc_probability: true,
+            xtc_threshold: true,
+            mirostat: true,
+            mirostat_tau: true,
+            mirostat_eta: true,
         };
         assert_eq!(apply(all, &entries).unwrap().0, Params::default(), "the user's everything");
         assert_eq!(apply(UserSet::default(), &[]).unwrap().0, Params::default(), "no metadata");
@@ -289,6 +303,8 @@ mod tests {
         assert_eq!(apply_one("min_p", MetaValue::Float(-7.0)).min_p, 0.0, "off");
         assert_eq!(apply_one("top_k", MetaValue::Int(-100)).top_k, -1, "off");
         assert_eq!(apply_one("penalty_last_n", MetaValue::Int(-1)).penalty_last_n, 0, "off");
+        assert_eq!(apply_one("xtc_probability", MetaValue::Int(-1)).xtc_probability, 0.0, "off");
+        assert_eq!(apply_one("xtc_threshold", MetaValue::Int(7)).xtc_threshold, 1.0, "off");
     }
 
     #[test]
@@ -314,6 +330,11 @@ mod tests {
             ("min_p", MetaValue::Float(f64::NAN)),
             ("penalty_repeat", MetaValue::Int(0)),
             ("penalty_repeat", MetaValue::Float(f64::NAN)),
+            ("xtc_probability", MetaValue::Float(f64::NAN)),
+            ("mirostat", MetaValue::Int(3)),
+            ("mirostat", MetaValue::Int(-1)),
+            ("mirostat_tau", MetaValue::Float(-1.0)),
+            ("mirostat_eta", MetaValue::Float(f64::INFINITY)),
         ] {
             let error = apply(UserSet::default(), &[(key, value)]).unwrap_err();
             assert_eq!(error.name, format!("general.sampling.{key}"), "{error}");
@@ -323,12 +344,8 @@ mod tests {
     #[test]
     fn what_is_missing_here_is_reported() {
         let unsupported = |entries: &[_]| apply(UserSet::default(), entries).unwrap().1.unsupported;
-        let xtc = ("xtc_probability", MetaValue::Float(0.5));
-        assert_eq!(unsupported(&[xtc]), ["general.sampling.xtc_probability"], "xtc");
-        let too_high = ("xtc_threshold", MetaValue::Float(0.6));
-        assert_eq!(unsupported(&[xtc, too_high]), [""; 0], "xtc that the threshold turns off");
-        let mirostat = ("mirostat", MetaValue::Int(2));
-        assert_eq!(unsupported(&[mirostat]), ["general.sampling.mirostat"], "mirostat");
+        let known = ("sequence", MetaValue::Str("xtc;dry;adaptive_p;top_k"));
+        assert_eq!(unsupported(&[known]), [""; 0], "known stages");
         let unknown = ("sequence", MetaValue::Str("infill;top_k"));
         assert_eq!(unsupported(&[unknown]), ["general.sampling.sequence"], "an unknown stage");
     }

@@ -39,7 +39,39 @@ pub struct Params {
     pub penalty_freq: f32,
     /// Taken from a logit once if its token occurs in the window; any finite number, 0 by default.
     pub penalty_present: f32,
-    /// Candidates that typical-p, top-p and min-p leave at least. Default 0.
+    /// What DRY takes from the logit of a token that would go on with a repetition no longer than
+    /// allowed; any finite number, and 0, the default, is off.
+    pub dry_multiplier: f32,
+    /// By how much that grows for each further token of the repetition, >= 1. Default 1.75.
+    pub dry_base: f32,
+    /// Length of a repetition up to which its next token costs no more than the multiplier, >= 0.
+    /// Default 2.
+    pub dry_allowed_length: i32,
+    /// How many recent tokens DRY looks at, prompt included; 0 turns it off. Default 64.
+    pub dry_penalty_last_n: i32,
+    /// Where repetitions end. None by default; llama.cpp's are the tokens of `\n`, `:`, `"` and `*`.
+    pub dry_breakers: Vec<DryBreaker>,
+    /// Standard deviations below the highest logit from which on tokens are banned; 0 or less is off.
+    /// Default -1.
+    pub top_n_sigma: f32,
+    /// How often, in [0, 1], XTC leaves out the most likely tokens; 0, the default, is off.
+    pub xtc_probability: f32,
+    /// Probability from which on a token is one of those, in [0, 1]; above 0.5 XTC is off. Default
+    /// 0.1.
+    pub xtc_threshold: f32,
+    /// Mirostat 1 or 2; 0, the default, is off. Either replaces all stages but the biases and a
+    /// plain temperature.
+    pub mirostat: i32,
+    /// The surprise, in bits, that mirostat aims at, >= 0. Default 5.
+    pub mirostat_tau: f32,
+    /// How fast mirostat corrects itself, >= 0. Default 0.1.
+    pub mirostat_eta: f32,
+    /// The probability that adaptive-p aims at, at most 1; below 0, as by default, it draws plainly.
+    pub adaptive_target: f32,
+    /// How much adaptive-p remembers of its picks, in [0, 0.99]: about 1/(1 - decay) of them. Default
+    /// 0.9.
+    pub adaptive_decay: f32,
+    /// Candidates that typical-p, top-p, min-p and XTC leave at least. Default 0.
     pub min_keep: usize,
     /// Added to the logits of these tokens before everything else; -infinity bans a token.
     ///
@@ -49,6 +81,15 @@ pub struct Params {
     pub logit_bias: Vec<(u32, f32)>,
     /// The stages in order; one left out does not run. Default [`Stage::DEFAULT_ORDER`].
     pub order: Vec<Stage>,
+}
+
+/// A sequence of tokens at which DRY takes every repetition as ended: its text holds a breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DryBreaker {
+    /// The first token. Alone it ends a repetition, and is then never penalized.
+    pub head: u32,
+    /// The tokens behind it, if the breaker goes on beyond the first.
+    pub tail: Vec<u32>,
 }
 
 impl Default for Params {
@@ -66,6 +107,19 @@ impl Default for Params {
             penalty_repeat: 1.0,
             penalty_freq: 0.0,
             penalty_present: 0.0,
+            dry_multiplier: 0.0,
+            dry_base: 1.75,
+            dry_allowed_length: 2,
+            dry_penalty_last_n: 64,
+            dry_breakers: Vec::new(),
+            top_n_sigma: -1.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            mirostat: 0,
+            mirostat_tau: 5.0,
+            mirostat_eta: 0.1,
+            adaptive_target: -1.0,
+            adaptive_decay: 0.9,
             min_keep: 0,
             logit_bias: Vec::new(),
             order: Stage::DEFAULT_ORDER.to_vec(),
@@ -81,12 +135,15 @@ impl Params {
     /// # Errors
     /// The first that is not.
     pub fn validate(&self, n_vocab: usize) -> Result<(), ParamsError> {
-        let probability = |name, p: f32| require(name, p, "from 0 to 1", (0.0..=1.0).contains(&p));
-        let finite = |name, x: f32| require(name, x, "a finite number", x.is_finite());
-        let not_negative = |name, x: f32| {
-            require(name, x, "a finite number, 0 or more", x.is_finite() && x >= 0.0)
-        };
         require("n_vocab", n_vocab, "from 1 to 2^31 - 1", (1..1 << 31).contains(&n_vocab))?;
+        self.validate_temperature()?;
+        self.validate_cuts()?;
+        self.validate_penalties()?;
+        self.validate_draw()?;
+        self.logit_bias.iter().try_for_each(|&(id, bias)| validate_bias(id, bias, n_vocab))
+    }
+
+    fn validate_temperature(&self) -> Result<(), ParamsError> {
         not_negative("temp", self.temp)?;
         not_negative("dynatemp_range", self.dynatemp_range)?;
         // The sum is the highest temperature; were it infinite, it would divide -infinity to NaN.
@@ -96,13 +153,21 @@ impl Params {
             "finite when added to the temperature",
             (self.temp + self.dynatemp_range).is_finite(),
         )?;
-        not_negative("dynatemp_exponent", self.dynatemp_exponent)?;
+        not_negative("dynatemp_exponent", self.dynatemp_exponent)
+    }
+
+    fn validate_cuts(&self) -> Result<(), ParamsError> {
         require("top_k", self.top_k, "a number of tokens, or 0 or -1 for all", self.top_k >= -1)?;
+        finite("top_n_sigma", self.top_n_sigma)?;
         probability("top_p", self.top_p)?;
         probability("min_p", self.min_p)?;
         probability("typical_p", self.typical_p)?;
-        let last_n = self.penalty_last_n;
-        require("penalty_last_n", last_n, "a number of tokens, or 0 for off", last_n >= 0)?;
+        probability("xtc_probability", self.xtc_probability)?;
+        probability("xtc_threshold", self.xtc_threshold)
+    }
+
+    fn validate_penalties(&self) -> Result<(), ParamsError> {
+        tokens("penalty_last_n", self.penalty_last_n)?;
         let repeat = self.penalty_repeat;
         require(
             "penalty_repeat",
@@ -112,8 +177,44 @@ impl Params {
         )?;
         finite("penalty_freq", self.penalty_freq)?;
         finite("penalty_present", self.penalty_present)?;
-        self.logit_bias.iter().try_for_each(|&(id, bias)| validate_bias(id, bias, n_vocab))
+        finite("dry_multiplier", self.dry_multiplier)?;
+        let base = self.dry_base;
+        require("dry_base", base, "a finite number, 1 or more", base.is_finite() && base >= 1.0)?;
+        let length = self.dry_allowed_length;
+        require("dry_allowed_length", length, "a number of tokens", length >= 0)?;
+        tokens("dry_penalty_last_n", self.dry_penalty_last_n)
     }
+
+    fn validate_draw(&self) -> Result<(), ParamsError> {
+        require("mirostat", self.mirostat, "0, 1 or 2", (0..=2).contains(&self.mirostat))?;
+        not_negative("mirostat_tau", self.mirostat_tau)?;
+        not_negative("mirostat_eta", self.mirostat_eta)?;
+        let target = self.adaptive_target;
+        require(
+            "adaptive_target",
+            target,
+            "from 0 to 1, or below 0 for off",
+            target.is_finite() && target <= 1.0,
+        )?;
+        let decay = self.adaptive_decay;
+        require("adaptive_decay", decay, "from 0 to 0.99", (0.0..=0.99).contains(&decay))
+    }
+}
+
+fn probability(name: &'static str, p: f32) -> Result<(), ParamsError> {
+    require(name, p, "from 0 to 1", (0.0..=1.0).contains(&p))
+}
+
+fn finite(name: &'static str, x: f32) -> Result<(), ParamsError> {
+    require(name, x, "a finite number", x.is_finite())
+}
+
+fn not_negative(name: &'static str, x: f32) -> Result<(), ParamsError> {
+    require(name, x, "a finite number, 0 or more", x.is_finite() && x >= 0.0)
+}
+
+fn tokens(name: &'static str, n: i32) -> Result<(), ParamsError> {
+    require(name, n, "a number of tokens, or 0 for off", n >= 0)
 }
 
 fn validate_bias(id: u32, bias: f32, n_vocab: usize) -> Result<(), ParamsError> {

@@ -1,5 +1,5 @@
 //! Random numbers as llama.cpp on Linux draws them: `std::mt19937` and libstdc++'s
-//! `uniform_real_distribution<double>`.
+//! `uniform_real_distribution` of `double` and of `float`.
 
 use crate::Params;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -29,6 +29,16 @@ impl Rng {
         let high = self.mt.next_u32();
         unit(low, high)
     }
+
+    /// A number in [0, 1), from one output.
+    pub(crate) fn uniform_f32(&mut self) -> f32 {
+        unit_f32(self.mt.next_u32())
+    }
+}
+
+/// 32 bits over 2^32; rounded to f32, but not up to 1.
+fn unit_f32(bits: u32) -> f32 {
+    (bits as f32 / 2.0_f32.powi(32)).min(1.0_f32.next_down())
 }
 
 /// 64 bits, the low half drawn first, over 2^64; rounded to f64, but not up to 1.
@@ -66,6 +76,15 @@ mod tests {
         assert!(unit(u32::MAX, u32::MAX) < 1.0, "2^64 - 1 must not round up to 1");
         let expected = unit(3_499_211_612, 581_869_302);
         assert_eq!(Rng::new(5489).uniform(), expected, "in the order drawn");
+    }
+
+    #[test]
+    fn uniform_f32_takes_one_output() {
+        assert_eq!(unit_f32(1 << 31), 0.5, "half");
+        assert!(unit_f32(u32::MAX) < 1.0, "2^32 - 1 must not round up to 1");
+        let mut rng = Rng::new(5489);
+        assert_eq!(rng.uniform_f32(), unit_f32(3_499_211_612), "the first");
+        assert_eq!(rng.uniform_f32(), unit_f32(581_869_302), "the next");
     }
 
     #[test]

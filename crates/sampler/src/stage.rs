@@ -8,9 +8,9 @@ use crate::ParamsError;
 pub enum Stage {
     /// `penalties`, `e`: repeat, frequency and presence penalties.
     Penalties,
-    /// `dry`, `d`. No parameter turns it on yet: it holds its place and does nothing.
+    /// `dry`, `d`: penalties on tokens that would go on with a repetition.
     Dry,
-    /// `top_n_sigma`, `s`. No parameter turns it on yet: it holds its place and does nothing.
+    /// `top_n_sigma`, `s`: what is far below the highest logit, in standard deviations, is banned.
     TopNSigma,
     /// `top_k`, `k`.
     TopK,
@@ -20,10 +20,12 @@ pub enum Stage {
     TopP,
     /// `min_p`, `m`.
     MinP,
-    /// `xtc`, `x`. No parameter turns it on yet: it holds its place and does nothing.
+    /// `xtc`, `x`: now and then all likely tokens but the least likely of them are left out.
     Xtc,
     /// `temperature`, `t`, with its dynamic range.
     Temperature,
+    /// `adaptive_p`, `a`: it draws, in place of the usual draw, and so is the last wherever it is named.
+    AdaptiveP,
 }
 
 impl Stage {
@@ -40,6 +42,11 @@ impl Stage {
         Self::Temperature,
     ];
 
+    /// All there are: the default order and what is only run when it is named.
+    fn all() -> impl Iterator<Item = Self> {
+        Self::DEFAULT_ORDER.into_iter().chain([Self::AdaptiveP])
+    }
+
     /// The name in `--samplers` and in `general.sampling.sequence`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -53,6 +60,7 @@ impl Stage {
             Self::MinP => "min_p",
             Self::Xtc => "xtc",
             Self::Temperature => "temperature",
+            Self::AdaptiveP => "adaptive_p",
         }
     }
 
@@ -69,6 +77,7 @@ impl Stage {
             Self::MinP => 'm',
             Self::Xtc => 'x',
             Self::Temperature => 't',
+            Self::AdaptiveP => 'a',
         }
     }
 
@@ -81,7 +90,7 @@ impl Stage {
             "nucleus" => Some(Self::TopP),
             "temp" => Some(Self::Temperature),
             "typ" => Some(Self::TypicalP),
-            _ => Self::DEFAULT_ORDER.into_iter().find(|stage| {
+            _ => Self::all().find(|stage| {
                 let own = stage.name();
                 name == own || name == own.replace('_', "-") || name == own.replace('_', "")
             }),
@@ -91,7 +100,7 @@ impl Stage {
     /// The stage of a letter.
     #[must_use]
     pub fn from_letter(letter: char) -> Option<Self> {
-        Self::DEFAULT_ORDER.into_iter().find(|stage| stage.letter() == letter)
+        Self::all().find(|stage| stage.letter() == letter)
     }
 
     /// An order given as names separated by `;` (`--samplers`). Empty names are passed over, so
@@ -106,7 +115,7 @@ impl Stage {
                     name: "samplers",
                     found: format!("{name:?}"),
                     allowed: "names of penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;\
-                              temperature",
+                              temperature;adaptive_p",
                 })
             })
             .collect()
@@ -122,7 +131,7 @@ impl Stage {
                 Self::from_letter(letter).ok_or_else(|| ParamsError {
                     name: "sampler_seq",
                     found: format!("{letter:?}"),
-                    allowed: "letters of edskypmxt",
+                    allowed: "letters of edskypmxta",
                 })
             })
             .collect()
@@ -147,6 +156,9 @@ mod tests {
         }
         for name in ["temp", "temperature"] {
             assert_eq!(Stage::from_name(name), Some(Stage::Temperature), "{name}");
+        }
+        for name in ["adaptive_p", "adaptive-p", "AdaptiveP"] {
+            assert_eq!(Stage::from_name(name), Some(Stage::AdaptiveP), "{name}");
         }
         for name in ["typ", "typ_p", "typ-p", "typp"] {
             assert_eq!(Stage::from_name(name), Some(Stage::TypicalP), "{name}");

@@ -13,7 +13,10 @@ macro_rules! snapshots {
         $(#[test] fn $name() { check(stringify!($name)); })*
     };
 }
-snapshots!(top_k top_p min_p typ_p temperature dynatemp penalties logit_bias chain picks_default picks_other);
+snapshots!(
+    top_k top_p min_p typ_p temperature dynatemp penalties logit_bias chain picks_default picks_other
+    top_n_sigma xtc dry mirostat mirostat_v2 adaptive_p picks_new
+);
 
 #[test]
 fn every_case_is_in_a_tested_snapshot() {
@@ -88,9 +91,22 @@ impl Case {
             penalty_repeat: self.number("repeat", 1.0),
             penalty_freq: self.number("freq", 0.0),
             penalty_present: self.number("present", 0.0),
+            dry_multiplier: self.number("dry_multiplier", 0.0),
+            dry_base: self.number("dry_base", 1.75),
+            dry_allowed_length: self.number("dry_allowed_length", 2),
+            dry_penalty_last_n: self.number("dry_last_n", 64),
+            top_n_sigma: self.number("top_n_sigma", -1.0),
+            xtc_probability: self.number("xtc_probability", 0.0),
+            xtc_threshold: self.number("xtc_threshold", 0.1),
+            mirostat: self.number("mirostat", 0),
+            mirostat_tau: self.number("mirostat_tau", 5.0),
+            mirostat_eta: self.number("mirostat_eta", 0.1),
+            adaptive_target: self.number("adaptive_target", -1.0),
+            adaptive_decay: self.number("adaptive_decay", 0.9),
             min_keep: self.number("min_keep", 0),
             logit_bias: self.list("bias").map(bias).collect(),
             order: self.list("order").map(|name| Stage::from_name(name).unwrap()).collect(),
+            ..Params::default()
         }
     }
 

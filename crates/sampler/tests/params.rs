@@ -58,6 +58,55 @@ fn penalties() {
 }
 
 #[test]
+fn dry() {
+    for x in [f32::NAN, f32::INFINITY] {
+        let params = Params { dry_multiplier: x, ..Params::default() };
+        assert_eq!(refused(params), "dry_multiplier", "{x}");
+    }
+    for dry_base in [f32::NAN, f32::INFINITY, 0.999, 0.0, -2.0] {
+        assert_eq!(refused(Params { dry_base, ..Params::default() }), "dry_base", "{dry_base}");
+    }
+    let params = Params { dry_allowed_length: -1, ..Params::default() };
+    assert_eq!(refused(params), "dry_allowed_length");
+    let params = Params { dry_penalty_last_n: -1, ..Params::default() };
+    assert_eq!(refused(params), "dry_penalty_last_n");
+}
+
+#[test]
+fn choices_left_out() {
+    for x in [f32::NAN, f32::INFINITY] {
+        assert_eq!(refused(Params { top_n_sigma: x, ..Params::default() }), "top_n_sigma", "{x}");
+    }
+    for p in [f32::NAN, -0.1, 1.1] {
+        let params = Params { xtc_probability: p, ..Params::default() };
+        assert_eq!(refused(params), "xtc_probability", "{p}");
+        let params = Params { xtc_threshold: p, ..Params::default() };
+        assert_eq!(refused(params), "xtc_threshold", "{p}");
+    }
+}
+
+#[test]
+fn draws() {
+    for mirostat in [-1, 3] {
+        assert_eq!(refused(Params { mirostat, ..Params::default() }), "mirostat", "{mirostat}");
+    }
+    for x in [f32::NAN, f32::INFINITY, -1.0] {
+        let params = Params { mirostat_tau: x, ..Params::default() };
+        assert_eq!(refused(params), "mirostat_tau", "{x}");
+        let params = Params { mirostat_eta: x, ..Params::default() };
+        assert_eq!(refused(params), "mirostat_eta", "{x}");
+    }
+    for target in [f32::NAN, f32::NEG_INFINITY, 1.1] {
+        let params = Params { adaptive_target: target, ..Params::default() };
+        assert_eq!(refused(params), "adaptive_target", "{target}");
+    }
+    for decay in [f32::NAN, -0.1, 1.0] {
+        let params = Params { adaptive_decay: decay, ..Params::default() };
+        assert_eq!(refused(params), "adaptive_decay", "{decay}");
+    }
+}
+
+#[test]
 fn logit_bias() {
     for bias in [(99_999_999, 1.0), (100, 1.0), (0, f32::NAN), (0, f32::INFINITY)] {
         let params = Params { logit_bias: vec![(1, 1.0), bias], ..Params::default() };

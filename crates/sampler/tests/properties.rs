@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use sampler::{Candidate, Candidates, Params, ParamsError, SampleError, Sampler, Stage};
+use sampler::{
+    Candidate, Candidates, DryBreaker, Params, ParamsError, SampleError, Sampler, Stage,
+};
 use std::collections::HashSet;
 
 fn config() -> ProptestConfig {
@@ -32,7 +34,39 @@ fn logits() -> impl Strategy<Value = Vec<f32>> {
 }
 
 fn stage() -> impl Strategy<Value = Stage> {
-    prop::sample::select(Stage::DEFAULT_ORDER.to_vec())
+    let rare = prop_oneof![9 => Just(None), 1 => Just(Some(Stage::AdaptiveP))];
+    let common = prop::sample::select(Stage::DEFAULT_ORDER.to_vec());
+    (common, rare).prop_map(|(common, rare)| rare.unwrap_or(common))
+}
+
+/// DRY, XTC, top-n-sigma, mirostat and adaptive-p on top of other parameters.
+fn newer(params: Params) -> impl Strategy<Value = Params> {
+    let dry = (mostly(-1.0..3.0), mostly(1.0..4.0), 0..4_i32, 0..10_i32);
+    let breaker = (0..8_u32, prop::collection::vec(0..8_u32, 0..3))
+        .prop_map(|(head, tail)| DryBreaker { head, tail });
+    let breakers = prop::collection::vec(breaker, 0..3);
+    let cuts = (mostly(0.0..4.0), mostly(0.0..1.0), mostly(0.0..0.6));
+    let mirostat = prop_oneof![4 => Just(0), 1 => Just(1), 1 => Just(2)];
+    let mirostat = (mirostat, mostly(0.0..8.0), mostly(0.0..2.0));
+    let adaptive = (mostly(-0.2..1.0), mostly(0.0..0.99));
+    (dry, breakers, cuts, mirostat, adaptive).prop_map(
+        move |(dry, dry_breakers, cuts, mirostat, adaptive)| Params {
+            dry_multiplier: dry.0,
+            dry_base: dry.1,
+            dry_allowed_length: dry.2,
+            dry_penalty_last_n: dry.3,
+            dry_breakers,
+            top_n_sigma: cuts.0,
+            xtc_probability: cuts.1,
+            xtc_threshold: cuts.2,
+            mirostat: mirostat.0,
+            mirostat_tau: mirostat.1,
+            mirostat_eta: mirostat.2,
+            adaptive_target: adaptive.0,
+            adaptive_decay: adaptive.1,
+            ..params.clone()
+        },
+    )
 }
 
 /// Mostly numbers from a range, sometimes any at all: NaN, infinities, negative ones.
@@ -42,6 +76,11 @@ fn mostly(range: std::ops::Range<f32>) -> impl Strategy<Value = f32> {
 
 /// Parameters, not all of them legal.
 fn params() -> impl Strategy<Value = Params> {
+    prop_oneof![1 => older(), 1 => older().prop_flat_map(newer)]
+}
+
+/// Those of the default chain.
+fn older() -> impl Strategy<Value = Params> {
     let temps = (mostly(0.0..2.0), mostly(0.0..2.0), mostly(0.0..4.0));
     let cuts = (-1..50_i32, mostly(0.0..1.0), mostly(0.0..1.0), mostly(0.0..1.0), 0..10_usize);
     let penalties = (0..10_i32, mostly(0.1..3.0), mostly(-2.0..2.0), mostly(-2.0..2.0));
@@ -69,6 +108,7 @@ fn params() -> impl Strategy<Value = Params> {
             penalty_present: penalties.3,
             logit_bias,
             order,
+            ..Params::default()
         },
     )
 }
@@ -155,6 +195,8 @@ fn greedy_takes_the_lowest_id_of_the_highest(params: Params, logits: &[f32]) {
         typical_p: 1.0,
         penalty_last_n: 0,
         penalty_repeat: 1.0,
+        dry_multiplier: 0.0,
+        xtc_probability: 0.0,
         logit_bias: Vec::new(),
         ..params
     };

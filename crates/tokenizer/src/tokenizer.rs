@@ -256,6 +256,16 @@ impl Tokenizer {
     /// control tokens out.
     #[must_use]
     pub fn decode(&self, ids: &[u32], remove_special: bool, render_special: bool) -> String {
+        let bytes = self.decode_bytes(ids, remove_special, render_special);
+        match String::from_utf8_lossy(&bytes) {
+            Cow::Owned(text) => text,
+            Cow::Borrowed(text) => text.to_owned(),
+        }
+    }
+
+    /// As [`Self::decode`], the bytes as they are: some tokens are parts of characters.
+    #[must_use]
+    pub fn decode_bytes(&self, ids: &[u32], remove_special: bool, render_special: bool) -> Vec<u8> {
         let mut ids = ids;
         // llama.cpp keeps the leading space of SPM if it removes a BOS.
         let mut drop_space = self.flags.add_space_prefix;
@@ -284,13 +294,7 @@ impl Tokenizer {
             };
             bytes.extend_from_slice(piece);
         }
-        if self.flags.clean_spaces {
-            bytes = clean_spaces(&bytes);
-        }
-        match String::from_utf8_lossy(&bytes) {
-            Cow::Owned(text) => text,
-            Cow::Borrowed(text) => text.to_owned(),
-        }
+        if self.flags.clean_spaces { clean_spaces(&bytes) } else { bytes }
     }
 
     /// Number of tokens.

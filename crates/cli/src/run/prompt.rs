@@ -1,8 +1,5 @@
 //! Where the prompt comes from.
-use crate::{
-    args::RunArgs,
-    errors::{At, CliError, Exit},
-};
+use crate::errors::{At, CliError, Exit};
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
@@ -15,20 +12,24 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// What to continue.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Prompt {
+pub(crate) enum Prompt {
     Text(String),
     Ids(Vec<u32>),
 }
 
 /// The prompt that the arguments, or standard input, give.
-pub(super) fn read(args: &RunArgs) -> Result<Prompt, CliError> {
-    if let Some(ids) = &args.ids {
-        return Ok(Prompt::Ids(ids.clone()));
+pub(crate) fn read(
+    ids: Option<&[u32]>,
+    text: Option<&str>,
+    file: Option<&Path>,
+) -> Result<Prompt, CliError> {
+    if let Some(ids) = ids {
+        return Ok(Prompt::Ids(ids.to_vec()));
     }
-    if let Some(text) = &args.prompt {
-        return Ok(Prompt::Text(text.clone()));
+    if let Some(text) = text {
+        return Ok(Prompt::Text(text.to_owned()));
     }
-    match &args.file {
+    match file {
         Some(path) if path.as_os_str() != "-" => read_file(path).map(Prompt::Text),
         None if io::stdin().is_terminal() => Err(CliError::usage(
             "no prompt: give one as an argument, with -f FILE, or through standard input",
@@ -95,7 +96,7 @@ fn without_newline(mut text: String) -> String {
 
 impl Prompt {
     /// Its token ids; special tokens are added and parsed.
-    pub(super) fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
+    pub(crate) fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
         let n_vocab = tokenizer.n_vocab();
         let ids = match self {
             Self::Text(text) => tokenizer.encode(text, true, Special::Parse),

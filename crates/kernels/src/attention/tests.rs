@@ -31,9 +31,9 @@ fn naive(layer: &Attention<'_>, q: &[f32], head: usize, (seq, pos): (usize, usiz
     };
     let score = |k: &[f32]| {
         let x = q.iter().zip(k).fold(0.0_f32, |acc, (q, k)| q.mul_add(*k, acc)) * layer.scale;
-        layer.softcap.map_or(x, |cap| math::tanh(x / cap) * cap)
+        layer.attn_logit_softcap.map_or(x, |cap| math::tanh(x / cap) * cap)
     };
-    let first = layer.window.map_or(0, |window| (pos + 1).saturating_sub(window));
+    let first = layer.n_swa.map_or(0, |n| (pos + 1).saturating_sub(n));
     let (mut big_m, mut big_l, mut big_o) =
         (f32::NEG_INFINITY, 0.0_f32, vec![0.0_f32; shape.n_embd_head_v]);
     for chunk in first / CHUNK..=pos / CHUNK {
@@ -102,7 +102,15 @@ fn check(layer: &Attention<'_>, tokens: &[(usize, usize)], seed: u64) {
 }
 
 fn plain(cache: &KvCache, n_head: usize) -> Attention<'_> {
-    Attention { cache, il: 0, n_head, scale: 0.125, window: None, softcap: None, sinks: None }
+    Attention {
+        cache,
+        il: 0,
+        n_head,
+        scale: 0.125,
+        n_swa: None,
+        attn_logit_softcap: None,
+        sinks: None,
+    }
 }
 
 #[test]
@@ -166,10 +174,10 @@ fn windows_caps_and_sinks_are_the_definition() {
     let cache = filled(shape, 55);
     let sinks = [0.5, -3.0, 40.0, 0.0];
     let tokens = |first, n| (first..first + n).map(|pos| (0, pos)).collect::<Vec<_>>();
-    for window in [None, Some(1), Some(7), Some(16), Some(100), Some(256), Some(300)] {
-        for softcap in [None, Some(5.0)] {
+    for n_swa in [None, Some(1), Some(7), Some(16), Some(100), Some(256), Some(300)] {
+        for attn_logit_softcap in [None, Some(5.0)] {
             for sinks in [None, Some(&sinks[..])] {
-                let layer = Attention { window, softcap, sinks, ..plain(&cache, 4) };
+                let layer = Attention { n_swa, attn_logit_softcap, sinks, ..plain(&cache, 4) };
                 check(&layer, &tokens(0, 12), 56);
                 check(&layer, &tokens(600, 1), 57);
                 check(&layer, &tokens(505, 20), 58);

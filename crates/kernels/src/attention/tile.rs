@@ -182,9 +182,13 @@ impl<'a> Tile<'a> {
 fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'_>) -> (f32, f32) {
     let mut result = (0.0, 0.0);
     match isa {
-        Isa::Scalar => {
-            scalar::attention::soften(scores, seen, layer.scale, layer.softcap, &mut result)
-        }
+        Isa::Scalar => scalar::attention::soften(
+            scores,
+            seen,
+            layer.scale,
+            layer.attn_logit_softcap,
+            &mut result,
+        ),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(token) => {
             crate::x86_64::elementwise::soften(
@@ -192,7 +196,7 @@ fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'
                 scores,
                 seen,
                 layer.scale,
-                layer.softcap,
+                layer.attn_logit_softcap,
                 &mut result,
             );
         }
@@ -203,13 +207,19 @@ fn soften(isa: Isa, scores: &mut [f32], seen: &Range<usize>, layer: &Attention<'
                 scores,
                 seen,
                 layer.scale,
-                layer.softcap,
+                layer.attn_logit_softcap,
                 &mut result,
             );
         }
         #[cfg(target_arch = "aarch64")]
         Isa::Neon(_) => {
-            scalar::attention::soften(scores, seen, layer.scale, layer.softcap, &mut result);
+            scalar::attention::soften(
+                scores,
+                seen,
+                layer.scale,
+                layer.attn_logit_softcap,
+                &mut result,
+            );
         }
     }
     result

@@ -149,9 +149,9 @@ impl Arithmetic for Fast {
             cache: &at.cache.0,
             il: at.il,
             n_head: at.heads.n_head,
-            scale: at.heads.scale.rounded,
-            window: at.heads.n_swa,
-            softcap: at.heads.softcap,
+scale: at.heads.scale.rounded,
+            n_swa: at.heads.n_swa,
+            attn_logit_softcap: at.heads.softcap,
             sinks: None,
         };
         kernels::attention(self.isa, &self.team, &layer, at.q, &at.positions.cells, out);

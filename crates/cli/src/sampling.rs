@@ -1,6 +1,10 @@
 //! The sampler's parameters: the user's, else the model's, else llama.cpp's.
+mod args;
+mod breakers;
+
+pub(crate) use args::SamplingArgs;
+
 use crate::{
-    args::{RunArgs, SamplingArgs},
     errors::{CliError, Exit},
     output,
 };
@@ -10,20 +14,22 @@ use std::path::Path;
 use tokenizer::Tokenizer;
 
 /// Refuses parameters that no model could make good.
-pub(super) fn check(args: &SamplingArgs) -> Result<(), CliError> {
+pub(crate) fn check(args: &SamplingArgs) -> Result<(), CliError> {
+    breakers::check(&args.dry_sequence_breakers())?;
     let (params, _) = args.params();
     // Whether biased tokens exist only the model knows.
     Params { logit_bias: Vec::new(), ..params }.validate(1).map_err(|e| flag_error(&e))
 }
 
-/// The sampler for a run.
-pub(super) fn sampler(
-    args: &RunArgs,
+/// The sampler for a model; `ignore_eos` bans the tokens that end a text.
+pub(crate) fn sampler(
+    args: &SamplingArgs,
+    ignore_eos: bool,
     path: &Path,
     gguf: &Gguf,
     tokenizer: &Tokenizer,
 ) -> Result<Sampler, CliError> {
-    let (mut params, user_set) = args.sampling.params();
+    let (mut params, user_set) = args.params();
     let metadata = gguf.metadata();
     let found = params
         .apply_metadata(user_set, |key| metadata.value(key).and_then(meta_value))
@@ -34,7 +40,10 @@ pub(super) fn sampler(
             &format!("{key} asks for what lockstep does not have; ignored"),
         );
     }
-    if args.ignore_eos {
+    if params.dry_multiplier != 0.0 {
+        params.dry_breakers = breakers::of(&args.dry_sequence_breakers(), tokenizer);
+    }
+    if ignore_eos {
         params.logit_bias.extend(tokenizer.eog_ids().map(|id| (id, f32::NEG_INFINITY)));
     }
     Sampler::new(params, tokenizer.n_vocab()).map_err(|e| flag_error(&e))
@@ -49,6 +58,9 @@ fn flag_error(error: &ParamsError) -> CliError {
         "penalty_repeat" => "repeat-penalty",
         "penalty_freq" => "frequency-penalty",
         "penalty_present" => "presence-penalty",
+        "top_n_sigma" => "top-nsigma",
+        "mirostat_tau" => "mirostat-ent",
+        "mirostat_eta" => "mirostat-lr",
         name => &name.replace('_', "-"),
     };
     CliError::usage(format!("--{flag} is {}; must be {}", error.found, error.allowed))
