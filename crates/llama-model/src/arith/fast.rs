@@ -149,7 +149,7 @@ impl Arithmetic for Fast {
             cache: &at.cache.0,
             il: at.il,
             n_head: at.heads.n_head,
-scale: at.heads.scale.rounded,
+            scale: at.heads.scale.rounded,
             n_swa: at.heads.n_swa,
             attn_logit_softcap: at.heads.softcap,
             sinks: None,
