@@ -16,8 +16,9 @@ import common
 import floats
 import reference
 
-# Views, and what writes into the cache: its result is the whole cache, of which the CACHE lines tell.
-NO_VALUES = {"RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE", "SET_ROWS"}
+PURE_VIEWS = {"RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE"}
+# The result is the whole cache, of which the CACHE lines tell.
+WRITES = {"SET_ROWS"}
 UNNAMED = re.compile(r"node_\d+")
 CACHE = re.compile(r"cache_([kv])_l(\d+)")
 
@@ -45,11 +46,14 @@ class Recorder:
         tensor = reference.tensor_at(address)
         self._find_caches(address, tensor)
         op = reference.op_desc(address)
-        if tensor.type != reference.GGML_TYPE_F32 or op in NO_VALUES:
+        if tensor.type != reference.GGML_TYPE_F32 or op in WRITES:
             return
         name = node_name(tensor.name.decode())
         values = reference.tensor_values(address, np.float32)
+        # Views too: Q, K and V may be parts of one product.
         self.stored[name] = values
+        if op in PURE_VIEWS:
+            return
         self.lines.append(floats.node_line(op, name, self.seen[name], values, self.brief))
         self.seen[name] += 1
 

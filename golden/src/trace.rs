@@ -196,8 +196,11 @@ fn header(tokens: &[u32], n_past: usize) -> String {
     format!("tokens={} n_past={n_past}", tokens.join(","))
 }
 
+/// ggml puts a note behind the names it derives: `Vcur-0 (cont)`.
 fn layered(name: &str, il: Option<usize>) -> String {
-    il.map_or_else(|| name.to_owned(), |il| format!("{name}-{il}"))
+    let Some(il) = il else { return name.to_owned() };
+    name.split_once(' ')
+        .map_or_else(|| format!("{name}-{il}"), |(name, note)| format!("{name}-{il} {note}"))
 }
 
 /// `[5,576]`, without outermost ones.

@@ -263,7 +263,7 @@ fn info(
             n_head_kv: Some(hp.n_head_kv),
             n_embd_head: Some(hp.n_embd_head),
             n_rot: Some(hp.rope.n_rot),
-            norm_rms_eps: Some(f64::from(hp.norm_rms_eps)),
+            norm_rms_eps: Some(f64::from(hp.norm_eps)),
             rope_freq_base: Some(f64::from(hp.rope.freq_base)),
         },
         tensor_types: types.collect(),

@@ -44,6 +44,34 @@ pub fn rms_norm_in_place(isa: Isa, team: &Team, x: &mut [f32], weight: &[f32], e
     });
 }
 
+/// A LayerNorm (arXiv 1607.06450).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerNorm<'a> {
+    /// Elements of a row.
+    pub n: usize,
+    /// One or more times `[n]`: row `i` takes the `i`-th, and after the last the first again.
+    pub weight: &'a [f32],
+    /// `[n]`
+    pub bias: Option<&'a [f32]>,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// `out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias` for each row of `x`, `[n_rows, n]`. The mean's sum is
+/// taken in 16 lanes as the squares' is.
+/// # Panics
+/// On shapes that do not match.
+pub fn layer_norm(isa: Isa, team: &Team, norm: &LayerNorm<'_>, x: &[f32], out: &mut [f32]) {
+    let LayerNorm { n, weight, bias, .. } = *norm;
+    assert_eq!(x.len(), out.len(), "layer_norm: input and output");
+    assert!(n > 0 && weight.len().is_multiple_of(n) && !weight.is_empty(), "layer_norm: weights");
+    assert!(bias.is_none_or(|bias| bias.len() == n), "layer_norm: bias");
+    for_rows(team, n, out, &|first, rows| {
+        let x = &x[first..first + rows.len()];
+        dispatch!(isa, layer_norm(x, norm, first, rows));
+    });
+}
+
 /// `x += y`.
 /// # Panics
 /// On lengths that do not match.
@@ -52,6 +80,56 @@ pub fn add(isa: Isa, team: &Team, x: &mut [f32], y: &[f32]) {
     for_rows(team, 1, x, &|first, x| {
         let y = &y[first..first + x.len()];
         dispatch!(isa, add(x, y));
+    });
+}
+
+/// `x *= by`.
+pub fn scale(isa: Isa, team: &Team, x: &mut [f32], by: f32) {
+    for_rows(team, 1, x, &|_, x| dispatch!(isa, scale(x, by)));
+}
+
+/// `x = tanh(x)`.
+pub fn tanh(isa: Isa, team: &Team, x: &mut [f32]) {
+    for_rows(team, 1, x, &|_, x| dispatch!(isa, tanh(x)));
+}
+
+/// `x = softmax(x)` for each row of `x`, `[n_rows, n]`. The exponentials are added from the first to the last.
+/// # Panics
+/// If `x` is no whole number of rows.
+pub fn soft_max(isa: Isa, team: &Team, x: &mut [f32], n: usize) {
+    for_rows(team, n, x, &|_, rows| dispatch!(isa, soft_max(rows, n)));
+}
+
+/// `out = x / (1 + exp(-x))`.
+/// # Panics
+/// On lengths that do not match.
+pub fn silu(isa: Isa, team: &Team, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "silu: input and output");
+    for_rows(team, 1, out, &|first, out| {
+        let x = &x[first..first + out.len()];
+        dispatch!(isa, silu(x, out));
+    });
+}
+
+/// `out = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+/// # Panics
+/// On lengths that do not match.
+pub fn gelu(isa: Isa, team: &Team, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "gelu: input and output");
+    for_rows(team, 1, out, &|first, out| {
+        let x = &x[first..first + out.len()];
+        dispatch!(isa, gelu(x, out));
+    });
+}
+
+/// `out = max(x, 0)`.
+/// # Panics
+/// On lengths that do not match.
+pub fn relu(isa: Isa, team: &Team, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "relu: input and output");
+    for_rows(team, 1, out, &|first, out| {
+        let x = &x[first..first + out.len()];
+        dispatch!(isa, relu(x, out));
     });
 }
 

@@ -81,6 +81,7 @@ impl BatchToken {
 
 /// Workspace and cache of one arithmetic.
 struct State<A: Arithmetic> {
+    n_ctx: usize,
     ws: Workspace<A>,
     cache: A::Cache,
 }
@@ -130,6 +131,13 @@ impl Context {
                     allowed: format!("1..={max}"),
                 });
             }
+        }
+        if let Some(n) = model.hparams().n_positions().filter(|n| options.n_ctx > *n) {
+            return Err(ModelError::Argument {
+                what: "the context size",
+                found: options.n_ctx.to_string(),
+                allowed: format!("1..={n}, for which the model has position embeddings"),
+            });
         }
         let options = ContextOptions {
             n_ubatch: options.n_ubatch.min(options.n_ctx * options.n_seq),
@@ -338,6 +346,7 @@ impl Context {
 impl<A: Arithmetic> State<A> {
     fn new(net: &Net<A>, options: &ContextOptions) -> Result<Self, ModelError> {
         Ok(Self {
+            n_ctx: options.n_ctx,
             ws: Workspace::new(net, options.n_ubatch),
             cache: net.arith.cache(&net.hp, options)?,
         })
@@ -351,7 +360,7 @@ impl<A: Arithmetic> State<A> {
         sink: Option<&'a mut (dyn Trace + 'a)>,
         logits: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
-        Pass { net, cache: &mut self.cache, batch, cancel, trace: Tracer::new(sink) }
-            .forward(&mut self.ws, logits)
+        let (cache, trace) = (&mut self.cache, Tracer::new(sink));
+        Pass { net, cache, batch, n_ctx: self.n_ctx, cancel, trace }.forward(&mut self.ws, logits)
     }
 }

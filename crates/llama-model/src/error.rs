@@ -16,10 +16,15 @@ pub enum ModelError {
     #[error(transparent)]
     Kernel(#[from] kernels::KernelError),
     /// The architecture is not one of those this engine runs.
-    #[error("general.architecture is {found:?}; must be one of {}", known.join(", "))]
+    #[error(
+        "general.architecture {found:?} is not supported; the nearest that are: {} (of {})",
+        nearest.join(", "), known.join(", ")
+    )]
     UnknownArch {
         /// What the file says, clipped.
         found: String,
+        /// Those of `known` whose names are most like it.
+        nearest: Vec<&'static str>,
         /// What would run.
         known: &'static [&'static str],
     },

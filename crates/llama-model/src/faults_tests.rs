@@ -14,7 +14,7 @@ use crate::hparams::Hparams;
 use crate::synth::{Shape, SynthModel, SynthOptions};
 use crate::trace::Tracer;
 use crate::weights::Loader;
-use crate::{BatchToken, NodeData, NodeName, Trace};
+use crate::{BatchToken, ContextOptions, NodeData, NodeName, Trace};
 use compare::{Comparison, Others, Stage, TraceFile, TraceHparams, TraceInfo, Values, Writer};
 use gguf_parse::{GgmlType, Gguf};
 use kernels::Isa;
@@ -66,21 +66,24 @@ fn trace<A: Arithmetic>(
     let gguf = Arc::new(Gguf::open(path).unwrap());
     let (hp, arch) = Hparams::from_gguf(&gguf).unwrap();
     let info = info(&gguf, &hp, arithmetic);
-    let (net, _) = Loader::new(&gguf, &mut |_| ()).net(arith, hp, arch).unwrap();
-    let (mut ws, mut cache) = (Workspace::new(&net, 16), net.arith.cache(&net.hp, 256, 1).unwrap());
+    let (net, _) = Loader::new(&gguf, arith, hp, arch, &mut |_| ()).net().unwrap();
+    let options = ContextOptions { n_ctx: 256, n_seq: 1, ..ContextOptions::default() };
+    let (mut ws, mut cache) =
+        (Workspace::new(&net, 16), net.arith.cache(&net.hp, &options).unwrap());
     let mut sink = Sink(Writer::create(out, 500).unwrap());
     for ((n_past, told), (_, done)) in told.iter().zip(done) {
         sink.0.begin_eval(*n_past, told);
         let batch = BatchToken::prompt(0, *n_past, done);
         let (cancel, trace) = (AtomicBool::new(false), Tracer::new(Some(&mut sink)));
-        let mut pass = Pass { net: &net, cache: &mut cache, batch: &batch, cancel: &cancel, trace };
-        pass.forward(&mut ws, &mut Vec::new()).unwrap();
+        Pass { net: &net, cache: &mut cache, batch: &batch, n_ctx: 256, cancel: &cancel, trace }
+            .forward(&mut ws, &mut Vec::new())
+            .unwrap();
         let n = n_past + done.len();
         for il in 0..net.hp.n_layer {
-            let Some((k, v)) = cache.f16_rows(il, 0, n) else { continue };
+            let Some((k, v)) = cache.rows(il, 0, n) else { continue };
             let shape = [n, k.len() / n];
-            sink.0.node(&format!("cache_k_l{il}"), "", &shape, Values::F16(&k)).unwrap();
-            sink.0.node(&format!("cache_v_l{il}"), "", &shape, Values::F16(&v)).unwrap();
+            sink.0.node(&format!("cache_k_l{il}"), "", &shape, Values::F32(&k)).unwrap();
+            sink.0.node(&format!("cache_v_l{il}"), "", &shape, Values::F32(&v)).unwrap();
         }
     }
     sink.0.finish(info).unwrap();
@@ -97,7 +100,7 @@ fn info(gguf: &Gguf, hp: &Hparams, arithmetic: &str) -> TraceInfo {
             n_head_kv: Some(hp.n_head_kv),
             n_embd_head: Some(hp.n_embd_head),
             n_rot: Some(hp.rope.n_rot),
-            norm_rms_eps: Some(f64::from(hp.norm_rms_eps)),
+            norm_rms_eps: Some(f64::from(hp.norm_eps)),
             rope_freq_base: Some(f64::from(hp.rope.freq_base)),
         },
         ..TraceInfo::default()
@@ -114,7 +117,7 @@ struct Case {
     /// The mistake of the right side: what the model has and A lacks.
     feature: Fault,
     /// What A reads instead of the model's file.
-    damage: Option<fn(&Gguf, &mut Vec<u8>, usize)>,
+    damage: Option<fn(&Gguf, &mut [u8], usize)>,
     evals: Evals,
     /// The tokens that A evaluates.
     done: Evals,
@@ -146,7 +149,7 @@ impl Case {
     fn damaged(
         name: &'static str,
         model: &'static str,
-        damage: fn(&Gguf, &mut Vec<u8>, usize),
+        damage: fn(&Gguf, &mut [u8], usize),
         stage: Stage,
         words: &'static str,
     ) -> Self {
@@ -159,8 +162,12 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
+    [norms_and_rope(), attention(), weights(), rest()].into_iter().flatten().collect()
+}
+
+/// RMSNorm, RoPE, and what scores are multiplied by.
+fn norms_and_rope() -> Vec<Case> {
     let new = Case::new;
-    let wrong_ids = |first: u32| vec![(0, vec![first, 17, 300, 42, 9, 111]), (6, vec![77])];
     vec![
         new("RMSNorm: epsilon 1e-6 for 1e-5", Fault::Epsilon(0.1), Stage::RmsNorm, "epsilon is "),
         new(
@@ -188,6 +195,13 @@ fn cases() -> Vec<Case> {
             Stage::Softmax,
             "1/sqrt(n_embd_head) is missing",
         ),
+    ]
+}
+
+/// What attention sees, and the cache.
+fn attention() -> Vec<Case> {
+    let new = Case::new;
+    vec![
         new("causal mask off by one", Fault::Mask, Stage::Softmax, "causal mask is off by one"),
         new("KV cache written one position late", Fault::CacheLate, Stage::KvCache, "position j-1"),
         new("K and V swapped", Fault::CacheSwapped, Stage::KvCache, "K and V are swapped"),
@@ -204,6 +218,12 @@ fn cases() -> Vec<Case> {
         },
         new("GQA: heads take turns", Fault::HeadTurns, Stage::Scores, "take turns"),
         new("one head lost", Fault::HeadLost(2), Stage::AttentionOutput, "only head 2"),
+    ]
+}
+
+/// Tensors read wrongly.
+fn weights() -> Vec<Case> {
+    vec![
         Case::damaged(
             "Q4_K: scales of the wrong sub-block",
             "q4_K",
@@ -228,6 +248,14 @@ fn cases() -> Vec<Case> {
             "another matrix",
         )
         .in_no_layer(),
+    ]
+}
+
+/// The rest of a block, the output, and tokens.
+fn rest() -> Vec<Case> {
+    let new = Case::new;
+    let wrong_ids = |first: u32| vec![(0, vec![first, 17, 300, 42, 9, 111]), (6, vec![77])];
+    vec![
         new(
             "residual skipped",
             Fault::ResidualSkipped,
@@ -288,7 +316,7 @@ fn bytes_of<'a>(gguf: &Gguf, file: &'a mut [u8], name: &str) -> &'a mut [u8] {
 }
 
 /// Scales of the first two sub-blocks of Q4_K change places.
-fn swap_scales(gguf: &Gguf, file: &mut Vec<u8>, il: usize) {
+fn swap_scales(gguf: &Gguf, file: &mut [u8], il: usize) {
     for block in bytes_of(gguf, file, &format!("blk.{il}.ffn_up.weight")).chunks_exact_mut(144) {
         // Six bits each; the upper two of the byte belong to another sub-block.
         let (a, b) = (block[4], block[5]);
@@ -297,7 +325,7 @@ fn swap_scales(gguf: &Gguf, file: &mut Vec<u8>, il: usize) {
 }
 
 /// The high bits of Q6_K's first and second quarter change places.
-fn swap_high_bits(gguf: &Gguf, file: &mut Vec<u8>, il: usize) {
+fn swap_high_bits(gguf: &Gguf, file: &mut [u8], il: usize) {
     for block in bytes_of(gguf, file, &format!("blk.{il}.attn_k.weight")).chunks_exact_mut(210) {
         for byte in &mut block[128..192] {
             *byte = *byte & 0xf0 | (*byte & 0x03) << 2 | (*byte & 0x0c) >> 2;
@@ -305,7 +333,7 @@ fn swap_high_bits(gguf: &Gguf, file: &mut Vec<u8>, il: usize) {
     }
 }
 
-fn transpose_output(gguf: &Gguf, file: &mut Vec<u8>, _: usize) {
+fn transpose_output(gguf: &Gguf, file: &mut [u8], _: usize) {
     let bytes = bytes_of(gguf, file, "output.weight");
     let (n_cols, old) = (SHAPE.n_embd, bytes.to_vec());
     let n_rows = old.len() / 2 / n_cols;
@@ -315,7 +343,7 @@ fn transpose_output(gguf: &Gguf, file: &mut Vec<u8>, _: usize) {
     }
 }
 
-fn tie_output(gguf: &Gguf, file: &mut Vec<u8>, _: usize) {
+fn tie_output(gguf: &Gguf, file: &mut [u8], _: usize) {
     let embedding = gguf.tensor("token_embd.weight").unwrap().data.to_vec();
     bytes_of(gguf, file, "output.weight").copy_from_slice(&embedding);
 }

@@ -9,15 +9,26 @@
 //! | `attention.key_length` | `n_embd_head` | `head_dim` | d_k |
 //! | `feed_forward_length` | `n_ff` | `intermediate_size` | d_ff |
 //! | `context_length` | `n_ctx_train` | `max_position_embeddings` | n_ctx |
-//! | `attention.layer_norm_rms_epsilon` | `norm_rms_eps` | `rms_norm_eps` | epsilon |
+//! | `attention.layer_norm_rms_epsilon`, `attention.layer_norm_epsilon` | `norm_eps` | `rms_norm_eps`, `layer_norm_eps` | epsilon |
 //! | `rope.freq_base` | `rope.freq_base` | `rope_theta` | base of theta_i |
 //! | `rope.dimension_count` | `rope.n_rot` | `head_dim * partial_rotary_factor` | d of RoPE |
 //! | `rope.scaling.*` | `rope.*` | `rope_scaling` | s of PI and YaRN |
+//! | `attention.sliding_window` | `n_swa` | `sliding_window` | window |
+//! | `expert_count`, `expert_used_count` | `experts` | `num_experts`, `num_experts_per_tok` | n, k of top-k gating |
+
+mod keys;
+mod moe;
+mod positions;
+mod scales;
+
+pub(crate) use moe::Experts;
+pub(crate) use scales::{Factor, Scaling};
 
 use crate::ModelError;
-use crate::arch::{ARCHS, Arch, arch_names};
-use gguf_parse::{ArrayView, FromValue, Gguf, Metadata, Value};
+use crate::arch::{ARCHS, Arch, NormKind, Sum, arch_names};
+use gguf_parse::Gguf;
 use kernels::RopeKind;
+use keys::Keys;
 
 /// The most layers and heads a model may have (llama.cpp's `LLAMA_MAX_LAYERS` is 512).
 const MAX_LAYERS: u32 = 512;
@@ -62,18 +73,48 @@ pub struct Hparams {
     pub n_head_kv: usize,
     /// Elements of a head.
     pub n_embd_head: usize,
-    /// Width of the feed-forward block.
+    /// Width of the feed-forward block, of an expert where there are some.
     pub n_ff: usize,
     /// Tokens of the vocabulary.
     pub n_vocab: usize,
     /// The context the model was trained for.
     pub n_ctx_train: usize,
-    /// Epsilon of RMSNorm.
-    pub norm_rms_eps: f32,
-    /// Scores are multiplied by it: `1/sqrt(n_embd_head)` unless the file says otherwise.
-    pub attention_scale: f32,
-    /// Rotary position embedding.
+    /// Epsilon of RMSNorm or LayerNorm.
+    pub norm_eps: f32,
+    /// Rotary position embedding, as most layers have it.
     pub rope: RopeParams,
+    /// That of layers with a window where it is another.
+    pub(crate) rope_swa: Option<RopeParams>,
+    /// What differs from layer to layer.
+    pub(crate) layers: Vec<LayerParams>,
+    /// Whether positions are embedded.
+    position_embd: bool,
+    /// Factors and caps.
+    pub(crate) scaling: Scaling,
+    /// How a block's halves are added up; never `ByKey` or `ByFfnNorm`.
+    pub(crate) sum: Sum,
+    /// Mixture of experts.
+    pub(crate) experts: Option<Experts>,
+}
+
+/// What differs from layer to layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerParams {
+    /// A query sees the last so many positions only, its own included.
+    pub(crate) n_swa: Option<usize>,
+    /// What is rotated how.
+    pub(crate) rope: LayerRope,
+}
+
+/// Which of a model's rotations a layer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LayerRope {
+    /// None.
+    None,
+    /// `Hparams::rope`.
+    Global,
+    /// `Hparams::rope_swa`.
+    Swa,
 }
 
 impl Hparams {
@@ -89,6 +130,18 @@ impl Hparams {
         self.n_head_kv * self.n_embd_head
     }
 
+    /// Positions that a query of layer `il` sees, its own included; `None`: all.
+    #[must_use]
+    pub fn n_swa(&self, il: usize) -> Option<usize> {
+        self.layers.get(il)?.n_swa
+    }
+
+    /// Positions there are where they are embedded (`gpt2`); `None`: any number.
+    #[must_use]
+    pub fn n_positions(&self) -> Option<usize> {
+        self.position_embd.then_some(self.n_ctx_train)
+    }
+
     /// Reads and checks the hyper-parameters.
     ///
     /// # Errors
@@ -96,19 +149,16 @@ impl Hparams {
     pub(crate) fn from_gguf(gguf: &Gguf) -> Result<(Self, &'static Arch), ModelError> {
         let name: &str = gguf.metadata().get("general.architecture")?;
         let Some(arch) = ARCHS.iter().find(|a| a.name == name) else {
-            let found = name.chars().take(64).collect();
-            return Err(ModelError::UnknownArch { found, known: arch_names() });
+            let found: String = name.chars().take(64).collect();
+            let nearest = nearest(&found, arch_names());
+            return Err(ModelError::UnknownArch { found, nearest, known: arch_names() });
         };
         let keys = Keys { metadata: gguf.metadata(), arch: arch.name };
-        keys.refuse_experts()?;
         let n_layer = keys.dim("block_count", MAX_LAYERS)?;
         let n_embd = keys.dim("embedding_length", 1 << 24)?;
-        let n_head =
-            keys.uniform("attention.head_count", n_layer, MAX_HEADS)?.ok_or_else(|| {
-                gguf_parse::GgufError::MissingKey {
-                    key: format!("{}.attention.head_count", arch.name),
-                }
-            })?;
+        let n_head = keys
+            .uniform("attention.head_count", n_layer, MAX_HEADS)?
+            .ok_or_else(|| keys.missing("attention.head_count"))?;
         let n_head_kv =
             keys.uniform("attention.head_count_kv", n_layer, MAX_HEADS)?.unwrap_or(n_head);
         if !n_head.is_multiple_of(n_head_kv) {
@@ -119,240 +169,82 @@ impl Hparams {
             ));
         }
         let n_embd_head = keys.head_size(n_embd, n_head)?;
-        let n_ff = keys.uniform("feed_forward_length", n_layer, 1 << 26)?.ok_or_else(|| {
-            gguf_parse::GgufError::MissingKey { key: format!("{}.feed_forward_length", arch.name) }
-        })?;
+        let mut experts = keys.experts(arch)?;
+        let n_ff = keys.n_ff(n_layer, &mut experts)?;
         let n_ctx_train = keys.dim("context_length", u32::MAX)?;
-        let norm_rms_eps = keys.positive("attention.layer_norm_rms_epsilon")?.ok_or_else(|| {
-            gguf_parse::GgufError::MissingKey {
-                key: format!("{}.attention.layer_norm_rms_epsilon", arch.name),
-            }
-        })?;
+        let eps = match arch.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        let norm_eps = keys.positive(eps)?.ok_or_else(|| keys.missing(eps))?;
         let rope = keys.rope(arch, n_embd_head, n_ctx_train)?;
-        Ok((
-            Self {
-                arch: arch.name,
-                n_layer,
-                n_embd,
-                n_head,
-                n_head_kv,
-                n_embd_head,
-                n_ff,
-                n_vocab: keys.n_vocab(gguf)?,
-                n_ctx_train,
-                norm_rms_eps,
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "a head has far fewer than 2^24 elements"
-                )]
-                attention_scale: 1.0 / (n_embd_head as f32).sqrt(),
-                rope,
-            },
-            arch,
-        ))
+        let (layers, rope_swa) = keys.layers(arch, n_layer, &rope)?;
+        let scaling = keys.scaling(arch, [n_layer, n_embd, n_head, n_embd_head], &rope)?;
+        let hparams = Self {
+            arch: arch.name,
+            n_layer,
+            n_embd,
+            n_head,
+            n_head_kv,
+            n_embd_head,
+            n_ff,
+            n_vocab: keys.n_vocab(gguf)?,
+            n_ctx_train,
+            norm_eps,
+            rope,
+            rope_swa,
+            layers,
+            position_embd: arch.position_embd,
+            scaling,
+            sum: keys.sum(arch, gguf)?,
+            experts,
+        };
+        Ok((hparams, arch))
     }
 }
 
-/// The metadata as seen by one architecture: keys get its prefix.
-struct Keys<'a> {
-    metadata: Metadata<'a>,
-    arch: &'static str,
+/// The names most like `found`: at most three, the likest first.
+fn nearest(found: &str, known: &[&'static str]) -> Vec<&'static str> {
+    let mut ranked: Vec<(usize, &'static str)> =
+        known.iter().map(|name| (distance(found, name), *name)).collect();
+    ranked.sort_unstable();
+    ranked.truncate(3);
+    ranked.into_iter().map(|(_, name)| name).collect()
 }
 
-impl<'a> Keys<'a> {
-    fn wrong(&self, key: &str, found: impl ToString, allowed: &str) -> ModelError {
-        ModelError::Hparam {
-            key: format!("{}.{key}", self.arch),
-            found: found.to_string(),
-            allowed: allowed.to_owned(),
+/// Letters to insert, delete or replace (Levenshtein) until `a` is `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
+            let here = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, here);
+            left = here;
         }
+        row[0] = i + 1;
     }
-
-    fn opt<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>, ModelError> {
-        Ok(self.metadata.get_opt(&format!("{}.{key}", self.arch))?)
-    }
-
-    /// A required size, `1..=max`.
-    fn dim(&self, key: &str, max: u32) -> Result<usize, ModelError> {
-        let n: u32 = self.metadata.get(&format!("{}.{key}", self.arch))?;
-        self.in_range(key, n, max)
-    }
-
-    fn in_range(&self, key: &str, n: u32, max: u32) -> Result<usize, ModelError> {
-        if n == 0 || n > max {
-            return Err(self.wrong(key, n, &format!("1..={max}")));
-        }
-        Ok(n as usize)
-    }
-
-    /// A size that may be given once or once a layer; layers that differ are not supported.
-    fn uniform(&self, key: &str, n_layer: usize, max: u32) -> Result<Option<usize>, ModelError> {
-        let full = format!("{}.{key}", self.arch);
-        let Some(Value::Array(array)) = self.metadata.value(&full) else {
-            return self.opt::<u32>(key)?.map(|n| self.in_range(key, n, max)).transpose();
-        };
-        let values = as_u32s(array).filter(|v| v.len() == n_layer).ok_or_else(|| {
-            self.wrong(key, format!("an array of {}", array.len()), &format!("{n_layer} numbers"))
-        })?;
-        if values.iter().any(|v| *v != values[0]) {
-            return Err(ModelError::Unsupported {
-                key: full,
-                found: "an array".to_owned(),
-                feature: "a size that differs from layer to layer",
-            });
-        }
-        self.in_range(key, values[0], max).map(Some)
-    }
-
-    /// A finite number above zero.
-    fn positive(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        match self.opt::<f32>(key)? {
-            Some(x) if !(x.is_finite() && x > 0.0) => Err(self.wrong(key, x, "finite and above 0")),
-            x => Ok(x),
-        }
-    }
-
-    /// Mixtures of experts are known but not run.
-    fn refuse_experts(&self) -> Result<(), ModelError> {
-        let n_expert = self.opt::<u32>("expert_count")?.unwrap_or(0);
-        let n_used = self.opt::<u32>("expert_used_count")?.unwrap_or(0);
-        if n_expert > 512 {
-            return Err(self.wrong("expert_count", n_expert, "0..=512"));
-        }
-        if n_used > n_expert || (n_expert > 0 && n_used == 0) {
-            return Err(self.wrong(
-                "expert_used_count",
-                n_used,
-                &format!("1..={n_expert}, or absent without experts"),
-            ));
-        }
-        if n_expert > 0 {
-            return Err(ModelError::Unsupported {
-                key: format!("{}.expert_count", self.arch),
-                found: n_expert.to_string(),
-                feature: "a mixture of experts",
-            });
-        }
-        Ok(())
-    }
-
-    fn head_size(&self, n_embd: usize, n_head: usize) -> Result<usize, ModelError> {
-        let mut size = None;
-        for key in ["attention.key_length", "attention.value_length"] {
-            let found = match self.opt::<u32>(key)? {
-                Some(n) => self.in_range(key, n, 1 << 16)?,
-                None if !n_embd.is_multiple_of(n_head) => {
-                    return Err(self.wrong(
-                        "embedding_length",
-                        n_embd,
-                        &format!("a multiple of {n_head} heads"),
-                    ));
-                }
-                None => n_embd / n_head,
-            };
-            if *size.get_or_insert(found) != found {
-                return Err(ModelError::Unsupported {
-                    key: format!("{}.{key}", self.arch),
-                    found: found.to_string(),
-                    feature: "a value head of another size than the key head",
-                });
-            }
-        }
-        Ok(size.unwrap_or(n_embd / n_head))
-    }
-
-    /// The rows of the embedding matrix, which the vocabulary must agree with.
-    fn n_vocab(&self, gguf: &Gguf) -> Result<usize, ModelError> {
-        let n_vocab = gguf.tensor("token_embd.weight")?.dims.n_rows();
-        if let Some(tokens) = self.metadata.get_opt::<ArrayView<'_>>("tokenizer.ggml.tokens")?
-            && tokens.len() != n_vocab
-        {
-            return Err(ModelError::Hparam {
-                key: "tokenizer.ggml.tokens".to_owned(),
-                found: format!("an array of {}", tokens.len()),
-                allowed: format!("{n_vocab} tokens, the rows of token_embd.weight"),
-            });
-        }
-        Ok(n_vocab)
-    }
-
-    fn rope(
-        &self,
-        arch: &Arch,
-        n_embd_head: usize,
-        n_ctx_train: usize,
-    ) -> Result<RopeParams, ModelError> {
-        let n_rot = match self.opt::<u32>("rope.dimension_count")? {
-            Some(n) => self.in_range("rope.dimension_count", n, u32::MAX)?,
-            None => n_embd_head,
-        };
-        // Both architectures so far rotate whole heads; llama.cpp refuses anything else for them.
-        if n_rot != n_embd_head || !n_rot.is_multiple_of(2) {
-            let allowed = format!("{n_embd_head}, the size of a head, and even");
-            return Err(self.wrong("rope.dimension_count", n_rot, &allowed));
-        }
-        let kind = self.opt::<&str>("rope.scaling.type")?.unwrap_or("linear");
-        if !["none", "linear", "yarn"].contains(&kind) {
-            return Err(ModelError::Unsupported {
-                key: format!("{}.rope.scaling.type", self.arch),
-                found: kind.chars().take(64).collect(),
-                feature: "this kind of RoPE scaling",
-            });
-        }
-        let factor = match self.scaling_factor("rope.scaling.factor")? {
-            None => self.scaling_factor("rope.scale_linear")?,
-            some => some,
-        };
-        let freq_scale = match factor {
-            Some(f) if f != 0.0 && kind != "none" => 1.0 / f,
-            _ => 1.0,
-        };
-        let n_ctx_orig = match self.opt::<u32>("rope.scaling.original_context_length")? {
-            Some(n) => self.in_range("rope.scaling.original_context_length", n, u32::MAX)?,
-            None => n_ctx_train,
-        };
-        let ext_factor = if kind == "yarn" { 1.0 } else { 0.0 };
-        let attn_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        Ok(RopeParams {
-            kind: arch.rope,
-            n_rot,
-            freq_base: self.positive("rope.freq_base")?.unwrap_or(10_000.0),
-            freq_scale,
-            ext_factor,
-            attn_factor: yarn_attn_factor(ext_factor, freq_scale) * attn_factor,
-            // llama.cpp reads no key for these two in the architectures here.
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            n_ctx_orig,
-        })
-    }
-
-    /// A scaling factor; 0 means none, as in llama.cpp.
-    fn scaling_factor(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        match self.opt::<f32>(key)? {
-            Some(x) if !(x.is_finite() && x >= 0.0) => {
-                Err(self.wrong(key, x, "finite and not negative"))
-            }
-            x => Ok(x),
-        }
-    }
+    row.last().copied().unwrap_or(0)
 }
 
-/// llama.cpp's magnitude for YaRN before the rope kernel multiplies in `1 + 0.1 ln(1/freq_scale)`: that
-/// factor's inverse times the intended `1 + 0.1 ln(factor)`, in its order of `f32` operations.
-fn yarn_attn_factor(ext_factor: f32, freq_scale: f32) -> f32 {
-    if ext_factor == 0.0 {
-        return 1.0;
-    }
-    let factor = 1.0 / freq_scale;
-    let mscale = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-    mscale * (1.0 / (1.0 + 0.1 * factor.ln()))
-}
+#[cfg(test)]
+mod tests {
+    use super::{distance, nearest};
 
-/// Any integer array as `u32`s; `None` if it holds something else or a negative number.
-fn as_u32s(array: ArrayView<'_>) -> Option<Vec<u32>> {
-    if let Some(values) = array.to_u32s() {
-        return Some(values);
+    #[test]
+    fn distances_count_letters() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("qwen2", "qwen2"), 0);
     }
-    array.to_i32s()?.into_iter().map(|v| u32::try_from(v).ok()).collect()
+
+    #[test]
+    fn the_nearest_come_first() {
+        assert_eq!(
+            nearest("qwen2.5", &["llama", "qwen3", "gemma", "qwen2"])[..2],
+            ["qwen2", "qwen3"]
+        );
+    }
 }

@@ -183,10 +183,10 @@ impl Load<'_> {
     ) -> Result<(Net<A>, Vec<String>), ModelError> {
         let tied = self.gguf.find_tensor("output.weight").is_none();
         let is_matrix =
-            |t: &&TensorInfo| t.dims.ne().len() == 2 && (tied || t.name != "token_embd.weight");
+            |t: &&TensorInfo| t.dims.ne().len() >= 2 && (tied || t.name != "token_embd.weight");
         let need = self.gguf.tensors().iter().filter(is_matrix);
         let need = need.map(|t| A::matrix_bytes(t.ty, t.dims.n_rows(), t.dims.n_cols()));
         memory::check("the model", need.fold(0, u64::saturating_add), |_| String::new())?;
-        Loader::new(self.gguf, self.progress).net(make()?, self.hp.clone(), self.arch)
+        Loader::new(self.gguf, make()?, self.hp.clone(), self.arch, self.progress).net()
     }
 }

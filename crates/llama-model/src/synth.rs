@@ -6,14 +6,17 @@
 //! leaving one out shows. The generator is SplitMix64, one stream per tensor name.
 
 mod blocks;
+mod describe;
 mod file_type;
 mod random;
 mod shape;
+mod tensors;
 mod tiny;
 mod vocab;
 
 use crate::ModelError;
-use gguf_parse::{GgmlType, GgufPlan, Value};
+use crate::arch::{ARCHS, Arch, arch_names};
+use gguf_parse::{GgmlType, GgufPlan};
 use random::Random;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,24 +24,6 @@ use std::path::Path;
 pub use file_type::SynthFileType;
 pub use shape::Shape;
 pub use tiny::tiny_models;
-
-/// What a model is besides its shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SynthArch {
-    /// `llama`.
-    Llama,
-    /// `qwen2`: biases on query, key and value, and RoPE on halves.
-    Qwen2,
-}
-
-impl SynthArch {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-        }
-    }
-}
 
 /// How positions are stretched.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +39,22 @@ pub enum SynthRopeScaling {
         /// The original context.
         n_ctx_orig: u32,
     },
+    /// LongRoPE: divisors of the frequencies, others beyond the original context.
+    Long {
+        /// The original context.
+        n_ctx_orig: u32,
+    },
+}
+
+/// The value of a metadata key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SynthValue {
+    /// An integer.
+    U32(u32),
+    /// A number.
+    F32(f32),
+    /// A switch.
+    Bool(bool),
 }
 
 /// Kinds of vocabulary.
@@ -68,8 +69,8 @@ pub enum Vocab {
 /// Everything that determines a random model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthOptions {
-    /// Architecture.
-    pub arch: SynthArch,
+    /// Architecture: a name that models can have.
+    pub arch: &'static str,
     /// Sizes.
     pub shape: Shape,
     /// Type of the matrices; vectors are `F32`.
@@ -90,6 +91,18 @@ pub struct SynthOptions {
     pub rope_scaling: SynthRopeScaling,
     /// Vocabulary.
     pub vocab: Vocab,
+    /// Elements of a head that are rotated, if not all.
+    pub n_rot: Option<usize>,
+    /// Query, key and value in one tensor.
+    pub fused_qkv: bool,
+    /// Norms of each head's queries and keys, where they are optional.
+    pub head_norms: bool,
+    /// Attention and feed-forward block side by side, where that is optional.
+    pub parallel: bool,
+    /// Experts of a layer, and how many of them a token passes.
+    pub experts: Option<(usize, usize)>,
+    /// Further metadata, without the architecture's prefix.
+    pub keys: Vec<(&'static str, SynthValue)>,
 }
 
 impl SynthOptions {
@@ -97,7 +110,7 @@ impl SynthOptions {
     #[must_use]
     pub fn new(shape: Shape, ty: GgmlType) -> Self {
         Self {
-            arch: SynthArch::Llama,
+            arch: "llama",
             shape,
             ty,
             seed: 1,
@@ -108,7 +121,18 @@ impl SynthOptions {
             rope_freqs: false,
             rope_scaling: SynthRopeScaling::None,
             vocab: Vocab::Spm,
+            n_rot: None,
+            fused_qkv: false,
+            head_norms: false,
+            parallel: false,
+            experts: None,
+            keys: Vec::new(),
         }
+    }
+
+    /// Its row in the table of architectures.
+    fn row(&self) -> Option<&'static Arch> {
+        ARCHS.iter().find(|arch| arch.name == self.arch)
     }
 
     /// The model of one of [`Shape::NAMES`], all of whose matrices have the type `ty`.
@@ -130,7 +154,7 @@ impl SynthOptions {
     #[must_use]
     pub fn qwen2(shape: Shape, ty: GgmlType) -> Self {
         let llama = Self::new(shape, ty);
-        Self { arch: SynthArch::Qwen2, qkv_bias: true, vocab: Vocab::Bpe, ..llama }
+        Self { arch: "qwen2", qkv_bias: true, vocab: Vocab::Bpe, ..llama }
     }
 }
 
@@ -211,8 +235,8 @@ impl SynthModel {
     /// # Errors
     /// Sizes that contradict each other, or a vocabulary too small for its kind.
     pub fn new(options: SynthOptions) -> Result<Self, ModelError> {
-        check(&options)?;
-        let tensors = tensors(&options);
+        let arch = check(&options)?;
+        let tensors = tensors::tensors(&options, arch);
         Ok(Self { options, tensors, file_type: None })
     }
 
@@ -283,7 +307,7 @@ impl SynthModel {
 
     fn plan(&self) -> GgufPlan {
         let mut plan = GgufPlan::new();
-        describe(&self.options, &mut plan);
+        describe::describe(&self.options, &mut plan);
         if let Some(file_type) = self.file_type {
             file_type.describe(&mut plan);
         }
@@ -294,8 +318,13 @@ impl SynthModel {
     }
 }
 
-fn check(options: &SynthOptions) -> Result<(), ModelError> {
+fn check(options: &SynthOptions) -> Result<&'static Arch, ModelError> {
     let shape = &options.shape;
+    let arch = options.row().ok_or_else(|| ModelError::Argument {
+        what: "the architecture of a random model",
+        found: options.arch.to_owned(),
+        allowed: format!("one of {}", arch_names().join(", ")),
+    })?;
     let refuse = |what, found: usize, allowed: String| {
         Err(ModelError::Argument { what, found: found.to_string(), allowed })
     };
@@ -320,122 +349,12 @@ fn check(options: &SynthOptions) -> Result<(), ModelError> {
         );
     }
     let n_embd_q = shape.n_head * shape.n_embd_head;
-    if options.arch == SynthArch::Qwen2 && n_embd_q != shape.n_embd {
+    if options.arch == "qwen2" && n_embd_q != shape.n_embd {
         return refuse(
             "n_head * n_embd_head of a random qwen2",
             n_embd_q,
             shape.n_embd.to_string(),
         );
     }
-    Ok(())
-}
-
-/// The metadata.
-fn describe(options: &SynthOptions, plan: &mut GgufPlan) {
-    let (arch, shape) = (options.arch.name(), &options.shape);
-    plan.set("general.architecture", Value::Str(arch));
-    plan.set("general.name", Value::Str("random weights"));
-    plan.set("general.alignment", Value::U32(32));
-    let mut set = |key: &str, value: Value<'_>| {
-        plan.set(&format!("{arch}.{key}"), value);
-    };
-    let mut set_size =
-        |key: &str, n: usize| set(key, Value::U32(u32::try_from(n).unwrap_or(u32::MAX)));
-    set_size("context_length", shape.n_ctx_train);
-    set_size("embedding_length", shape.n_embd);
-    set_size("block_count", shape.n_layer);
-    set_size("feed_forward_length", shape.n_ff);
-    set_size("attention.head_count", shape.n_head);
-    set_size("attention.head_count_kv", shape.n_head_kv);
-    set_size("attention.key_length", shape.n_embd_head);
-    set_size("attention.value_length", shape.n_embd_head);
-    set_size("rope.dimension_count", shape.n_embd_head);
-    set_size("vocab_size", shape.n_vocab);
-    set("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
-    set("rope.freq_base", Value::F32(10_000.0));
-    match options.rope_scaling {
-        SynthRopeScaling::None => {}
-        SynthRopeScaling::Linear(factor) => {
-            set("rope.scaling.type", Value::Str("linear"));
-            set("rope.scaling.factor", Value::F32(factor));
-        }
-        SynthRopeScaling::Yarn { factor, n_ctx_orig } => {
-            set("rope.scaling.type", Value::Str("yarn"));
-            set("rope.scaling.factor", Value::F32(factor));
-            set("rope.scaling.original_context_length", Value::U32(n_ctx_orig));
-        }
-    }
-    options.vocab.describe(shape.n_vocab, plan);
-}
-
-/// The tensor table: shapes are innermost first.
-fn tensors(options: &SynthOptions) -> Vec<SynthTensor> {
-    let shape = &options.shape;
-    let mut list = TensorList { ty: options.ty, tensors: Vec::new() };
-    let values =
-        Values::Weights(if options.tied_output { 2.0 / (shape.n_embd as f32).sqrt() } else { 1.0 });
-    list.push("token_embd.weight".to_owned(), &[shape.n_embd, shape.n_vocab], options.ty, values);
-    list.norm("output_norm", shape.n_embd);
-    if !options.tied_output {
-        list.matrix("output", shape.n_embd, shape.n_vocab);
-    }
-    if options.rope_freqs {
-        list.vector("rope_freqs.weight", shape.n_embd_head / 2, Values::Uniform(1.0, 8.0));
-    }
-    for il in 0..shape.n_layer {
-        list.layer(il, options);
-    }
-    list.tensors
-}
-
-struct TensorList {
-    ty: GgmlType,
-    tensors: Vec<SynthTensor>,
-}
-
-impl TensorList {
-    fn layer(&mut self, il: usize, options: &SynthOptions) {
-        let shape = &options.shape;
-        let (n_embd, n_ff) = (shape.n_embd, shape.n_ff);
-        let (n_q, n_kv) = (shape.n_head * shape.n_embd_head, shape.n_head_kv * shape.n_embd_head);
-        self.norm(&format!("blk.{il}.attn_norm"), n_embd);
-        let parts = [
-            ("attn_q", n_embd, n_q, options.qkv_bias),
-            ("attn_k", n_embd, n_kv, options.qkv_bias),
-            ("attn_v", n_embd, n_kv, options.qkv_bias),
-            ("attn_output", n_q, n_embd, options.attn_output_bias),
-            ("ffn_gate", n_embd, n_ff, options.ffn_bias),
-            ("ffn_up", n_embd, n_ff, options.ffn_bias),
-            ("ffn_down", n_ff, n_embd, options.ffn_bias),
-        ];
-        for (part, n_in, n_out, has_bias) in parts {
-            if part == "ffn_gate" {
-                self.norm(&format!("blk.{il}.ffn_norm"), n_embd);
-            }
-            self.matrix(&format!("blk.{il}.{part}"), n_in, n_out);
-            if has_bias {
-                let values = Values::Uniform(-0.5, 0.5);
-                self.vector(&format!("blk.{il}.{part}.bias"), n_out, values);
-            }
-        }
-    }
-
-    /// Outputs have about the root mean square of the inputs.
-    fn matrix(&mut self, name: &str, n_in: usize, n_out: usize) {
-        let values = Values::Weights(1.0 / (n_in as f32).sqrt());
-        self.push(format!("{name}.weight"), &[n_in, n_out], self.ty, values);
-    }
-
-    fn norm(&mut self, name: &str, n: usize) {
-        self.vector(&format!("{name}.weight"), n, Values::Uniform(0.5, 1.5));
-    }
-
-    fn vector(&mut self, name: &str, n: usize, values: Values) {
-        self.push(name.to_owned(), &[n], GgmlType::F32, values);
-    }
-
-    fn push(&mut self, name: String, ne: &[usize], ty: GgmlType, values: Values) {
-        let ne = ne.iter().map(|&n| n as u64).collect();
-        self.tensors.push(SynthTensor { name, ne, ty, values });
-    }
+    Ok(arch)
 }

@@ -22,10 +22,13 @@ pub struct NodeName {
 }
 
 impl std::fmt::Display for NodeName {
-    /// As llama.cpp writes it: `Qcur-0`, `result_norm`.
+    /// As llama.cpp writes it: `Qcur-0`, `Vcur-0 (cont)`, `result_norm`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.il {
-            Some(il) => write!(f, "{}-{il}", self.label),
+            Some(il) => match self.label.split_once(' ') {
+                Some((label, note)) => write!(f, "{label}-{il} {note}"),
+                None => write!(f, "{}-{il}", self.label),
+            },
             None => f.write_str(self.label),
         }
     }
@@ -62,6 +65,8 @@ impl<'a> Tracer<'a> {
         data: &[R],
     ) {
         if let Some(sink) = &mut self.sink {
+            // llama.cpp numbers what it does not name, whatever the layer.
+            let il = il.filter(|_| label != "node");
             let inner: usize = n.iter().product();
             let mut shape = [0; 4];
             shape[0] = data.len() / inner;

@@ -1,28 +1,43 @@
 //! A model's tensors by role, each checked against the hyper-parameters, in the form an arithmetic wants.
 
-use crate::ModelError;
-use crate::arch::Arch;
+mod loader;
+
+pub(crate) use loader::Loader;
+
+use crate::arch::{Arch, NormKind};
 use crate::arith::Arithmetic;
-use crate::hparams::Hparams;
-use gguf_parse::{GgmlType, Gguf, GgufError, TensorView};
-use std::collections::HashSet;
+use crate::hparams::{Hparams, LayerRope};
+use gguf_parse::{GgmlType, Gguf};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A tensor of the file that is read where it lies. Cheap to clone.
+/// A tensor of the file, or some of its rows, read where it lies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct FileTensor {
     gguf: Arc<Gguf>,
     name: String,
     pub(crate) ty: GgmlType,
+    /// Rows of this matrix, which are those of the tensor from `first_row` on.
     pub(crate) n_rows: usize,
     pub(crate) n_cols: usize,
+    first_row: usize,
+    /// Rows of the whole tensor.
+    n_rows_all: usize,
 }
 
 impl FileTensor {
+    /// Some of its rows.
+    fn rows(&self, rows: Range<usize>) -> Self {
+        let first_row = self.first_row + rows.start;
+        Self { first_row, n_rows: rows.len(), ..self.clone() }
+    }
+
     /// Its bytes.
     pub(crate) fn data(&self) -> &[u8] {
         // The loader found it, and an open file does not change: never empty.
-        self.gguf.find_tensor(&self.name).map_or(&[], |view| view.data)
+        let all = self.gguf.find_tensor(&self.name).map_or(&[][..], |view| view.data);
+        let row_bytes = all.len() / self.n_rows_all;
+        &all[self.first_row * row_bytes..(self.first_row + self.n_rows) * row_bytes]
     }
 
     /// Its bytes in slices of some megabytes, each with its first row, a multiple of 16.
@@ -64,26 +79,93 @@ pub(crate) struct Linear<A: Arithmetic> {
     pub(crate) n_out: usize,
 }
 
+/// A normalization of rows of `n` elements.
+#[derive(Clone)]
+pub(crate) struct Norm<R> {
+    pub(crate) kind: NormKind,
+    pub(crate) eps: f32,
+    pub(crate) n: usize,
+    /// One or more times `[n]`: each row takes the next, then they begin again.
+    pub(crate) weight: Vec<R>,
+    /// `[n]`
+    pub(crate) bias: Option<Vec<R>>,
+}
+
 /// One transformer block.
 pub(crate) struct Layer<A: Arithmetic> {
-    /// `[n_embd]`
-    pub(crate) attn_norm: Vec<A::Real>,
+    /// Rows of `n_embd`.
+    pub(crate) attn_norm: Option<Norm<A::Real>>,
+    /// What attention sees instead of `attn_norm`, which the feed-forward block sees (falcon).
+    pub(crate) attn_norm_2: Option<Norm<A::Real>>,
     /// `[n_embd_q, n_embd]`
     pub(crate) attn_q: Linear<A>,
     /// `[n_embd_kv, n_embd]`
     pub(crate) attn_k: Linear<A>,
     /// `[n_embd_kv, n_embd]`
     pub(crate) attn_v: Linear<A>,
+    /// Whether these three are one tensor of the file. It changes nothing but the names in a trace.
+    pub(crate) fused_qkv: bool,
+    /// Rows of `n_embd_head`, or of all heads.
+    pub(crate) attn_q_norm: Option<Norm<A::Real>>,
+    /// Likewise.
+    pub(crate) attn_k_norm: Option<Norm<A::Real>>,
     /// `[n_embd, n_embd_q]`
     pub(crate) attn_output: Linear<A>,
-    /// `[n_embd]`
-    pub(crate) ffn_norm: Vec<A::Real>,
+    /// Rows of `n_embd`.
+    pub(crate) attn_post_norm: Option<Norm<A::Real>>,
+    /// Rows of `n_embd`.
+    pub(crate) ffn_norm: Option<Norm<A::Real>>,
+    pub(crate) ffn: Ffn<A>,
+    /// Rows of `n_embd`.
+    pub(crate) ffn_post_norm: Option<Norm<A::Real>>,
+}
+
+/// A feed-forward block.
+pub(crate) enum Ffn<A: Arithmetic> {
+    Dense(Dense<A>),
+    Moe(Moe<A>),
+}
+
+/// A dense feed-forward block, or an expert.
+pub(crate) struct Dense<A: Arithmetic> {
     /// `[n_ff, n_embd]`
-    pub(crate) ffn_gate: Linear<A>,
+    pub(crate) gate: Option<Linear<A>>,
     /// `[n_ff, n_embd]`
-    pub(crate) ffn_up: Linear<A>,
+    pub(crate) up: Linear<A>,
     /// `[n_embd, n_ff]`
-    pub(crate) ffn_down: Linear<A>,
+    pub(crate) down: Linear<A>,
+    /// Whether gate and up are one tensor of the file, which changes the trace.
+    pub(crate) fused: bool,
+}
+
+/// A mixture of experts.
+pub(crate) struct Moe<A: Arithmetic> {
+    /// `[n_expert, n_embd]`
+    pub(crate) gate_inp: Linear<A>,
+    pub(crate) experts: Vec<Dense<A>>,
+    /// The expert that every token passes.
+    pub(crate) shared: Option<Dense<A>>,
+    /// Its weight: `[1, n_embd]`.
+    pub(crate) shared_gate: Option<Linear<A>>,
+}
+
+/// A rotation, or the two of LongRoPE (arXiv 2402.13753).
+pub(crate) struct Ropes<A: Arithmetic> {
+    /// For contexts up to the original one.
+    pub(crate) short: A::Rope,
+    /// For longer ones, where it is another.
+    pub(crate) long: Option<A::Rope>,
+    /// The original context.
+    pub(crate) n_ctx_orig: usize,
+}
+
+impl<A: Arithmetic> Ropes<A> {
+    /// That of a context of `n_ctx` positions.
+    pub(crate) fn of(&self, n_ctx: usize) -> &A::Rope {
+        // llama.cpp's contexts are multiples of 256.
+        let is_long = n_ctx.next_multiple_of(256) > self.n_ctx_orig;
+        self.long.as_ref().filter(|_| is_long).unwrap_or(&self.short)
+    }
 }
 
 /// All weights of a model.
@@ -93,163 +175,24 @@ pub(crate) struct Net<A: Arithmetic> {
     pub(crate) arch: &'static Arch,
     /// `[n_vocab, n_embd]`, read row by row.
     pub(crate) token_embd: FileTensor,
+    /// `[n_ctx_train, n_embd]`, read row by row.
+    pub(crate) position_embd: Option<FileTensor>,
     pub(crate) layers: Vec<Layer<A>>,
-    /// `[n_embd]`
-    pub(crate) output_norm: Vec<A::Real>,
+    /// Rows of `n_embd`.
+    pub(crate) output_norm: Norm<A::Real>,
     /// `[n_vocab, n_embd]`; the embedding again where the file has no other.
     pub(crate) output: Linear<A>,
-    pub(crate) rope: A::Rope,
+    /// The rotation of most layers, and that of layers with a window where it is another.
+    pub(crate) ropes: Vec<Ropes<A>>,
 }
 
-/// Takes tensors from the file and remembers which were used.
-pub(crate) struct Loader<'a> {
-    gguf: &'a Arc<Gguf>,
-    used: HashSet<String>,
-    progress: &'a mut dyn FnMut(f32),
-}
-
-impl<'a> Loader<'a> {
-    pub(crate) fn new(gguf: &'a Arc<Gguf>, progress: &'a mut dyn FnMut(f32)) -> Self {
-        Self { gguf, used: HashSet::new(), progress }
-    }
-
-    /// Loads everything. `freq_factors` are the divisors of RoPE's frequencies (`rope_freqs.weight`).
-    pub(crate) fn net<A: Arithmetic>(
-        mut self,
-        arith: A,
-        hp: Hparams,
-        arch: &'static Arch,
-    ) -> Result<(Net<A>, Vec<String>), ModelError> {
-        let (e, v) = (hp.n_embd, hp.n_vocab);
-        let token_embd = self.file_tensor("token_embd.weight", v, e)?;
-        let mut layers = Vec::new();
-        for il in 0..hp.n_layer {
-            layers.push(self.layer(&arith, &hp, arch, il)?);
+impl<A: Arithmetic> Net<A> {
+    /// The index in `ropes` of layer `il`'s rotation.
+    pub(crate) fn rope_of(&self, il: usize) -> Option<usize> {
+        match self.hp.layers[il].rope {
+            LayerRope::None => None,
+            LayerRope::Global => Some(0),
+            LayerRope::Swa => Some(1),
         }
-        let head =
-            if self.gguf.find_tensor("output.weight").is_some() { "output" } else { "token_embd" };
-        let output = self.linear(&arith, head, v, e)?;
-        let output_norm = self.vector::<A>("output_norm.weight", e)?;
-        let factors = self.opt_f32s("rope_freqs.weight", hp.rope.n_rot / 2)?;
-        let rope = A::rope(&hp.rope, factors.as_deref())?;
-        let unused = self
-            .gguf
-            .tensors()
-            .iter()
-            .filter(|t| !self.used.contains(&t.name))
-            .map(|t| format!("tensor {} is not used by architecture {}", t.name, arch.name))
-            .collect();
-        Ok((Net { arith, hp, arch, token_embd, layers, output_norm, output, rope }, unused))
     }
-
-    fn layer<A: Arithmetic>(
-        &mut self,
-        a: &A,
-        hp: &Hparams,
-        arch: &Arch,
-        il: usize,
-    ) -> Result<Layer<A>, ModelError> {
-        let (e, q, kv, f) = (hp.n_embd, hp.n_embd_q(), hp.n_embd_kv(), hp.n_ff);
-        let name = |part: &str| format!("blk.{il}.{part}");
-        if arch.qkv_bias {
-            for part in ["attn_q.bias", "attn_k.bias", "attn_v.bias"] {
-                self.gguf.tensor(&name(part))?;
-            }
-        }
-        let layer = Layer {
-            attn_norm: self.vector::<A>(&name("attn_norm.weight"), e)?,
-            attn_q: self.linear(a, &name("attn_q"), q, e)?,
-            attn_k: self.linear(a, &name("attn_k"), kv, e)?,
-            attn_v: self.linear(a, &name("attn_v"), kv, e)?,
-            attn_output: self.linear(a, &name("attn_output"), e, q)?,
-            ffn_norm: self.vector::<A>(&name("ffn_norm.weight"), e)?,
-            ffn_gate: self.linear(a, &name("ffn_gate"), f, e)?,
-            ffn_up: self.linear(a, &name("ffn_up"), f, e)?,
-            ffn_down: self.linear(a, &name("ffn_down"), e, f)?,
-        };
-        #[expect(clippy::cast_precision_loss, reason = "a fraction for a progress bar")]
-        (self.progress)((il + 1) as f32 / (hp.n_layer + 1) as f32);
-        Ok(layer)
-    }
-
-    fn linear<A: Arithmetic>(
-        &mut self,
-        a: &A,
-        name: &str,
-        n_out: usize,
-        n_in: usize,
-    ) -> Result<Linear<A>, ModelError> {
-        let tensor = self.file_tensor(&format!("{name}.weight"), n_out, n_in)?;
-        let bias = self.opt_f32s(&format!("{name}.bias"), n_out)?;
-        Ok(Linear { weight: a.matrix(tensor)?, bias: bias.map(|b| A::reals(&b)), n_out })
-    }
-
-    fn vector<A: Arithmetic>(&mut self, name: &str, n: usize) -> Result<Vec<A::Real>, ModelError> {
-        let values = self
-            .opt_f32s(name, n)?
-            .ok_or_else(|| GgufError::MissingTensor { name: name.to_owned() })?;
-        Ok(A::reals(&values))
-    }
-
-    /// A matrix `[n_rows, n_cols]` whose shape and type have been checked.
-    fn file_tensor(
-        &mut self,
-        name: &str,
-        n_rows: usize,
-        n_cols: usize,
-    ) -> Result<FileTensor, ModelError> {
-        let view = self.gguf.tensor(name)?;
-        check_shape(name, &view, &[n_rows as u64, n_cols as u64])?;
-        check_type(name, &view)?;
-        self.used.insert(name.to_owned());
-        Ok(FileTensor {
-            gguf: Arc::clone(self.gguf),
-            name: name.to_owned(),
-            ty: view.ty,
-            n_rows,
-            n_cols,
-        })
-    }
-
-    /// A vector of `n` elements as f32, if the file has it.
-    fn opt_f32s(&mut self, name: &str, n: usize) -> Result<Option<Vec<f32>>, ModelError> {
-        let Some(view) = self.gguf.find_tensor(name) else { return Ok(None) };
-        check_shape(name, &view, &[n as u64])?;
-        check_type(name, &view)?;
-        self.used.insert(name.to_owned());
-        let mut values = vec![0.0; n];
-        dequant::dequantize(view.ty, view.data, &mut values)?;
-        Ok(Some(values))
-    }
-}
-
-/// `expected` is outermost first, as in all our messages.
-fn check_shape(name: &str, view: &TensorView<'_>, expected: &[u64]) -> Result<(), ModelError> {
-    let found: Vec<u64> = view.dims.ne().iter().rev().copied().collect();
-    // Trailing (here: leading) dimensions of 1 say nothing.
-    let significant =
-        found.iter().position(|d| *d != 1).map_or(&found[found.len() - 1..], |i| &found[i..]);
-    let wanted = expected
-        .iter()
-        .position(|d| *d != 1)
-        .map_or(&expected[expected.len() - 1..], |i| &expected[i..]);
-    if significant != wanted || found.len() > expected.len() {
-        return Err(ModelError::Shape {
-            name: name.to_owned(),
-            found,
-            expected: expected.to_vec(),
-        });
-    }
-    Ok(())
-}
-
-fn check_type(name: &str, view: &TensorView<'_>) -> Result<(), ModelError> {
-    if dequant::is_supported(view.ty) {
-        return Ok(());
-    }
-    Err(ModelError::Unsupported {
-        key: name.to_owned(),
-        found: view.ty.name().to_owned(),
-        feature: "this tensor type",
-    })
 }

@@ -33,8 +33,11 @@ pub(crate) fn residual(side: View<'_>, label: &str) -> Found<Option<&'static str
     }))
 }
 
+/// A name and the function.
+type Activation = (&'static str, fn(f64) -> f64);
+
 /// Activations that are told apart.
-const ACTIVATIONS: [(&str, fn(f64) -> f64); 6] = [
+const ACTIVATIONS: [Activation; 6] = [
     ("SiLU", |x| x / (1.0 + (-x).exp())),
     ("GELU (tanh)", |x| {
         0.5 * x * (1.0 + (0.797_884_560_802_865_4 * x * (1.0 + 0.044_715 * x * x)).tanh())

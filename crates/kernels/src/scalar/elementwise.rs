@@ -2,6 +2,7 @@
 //! the compiler may not change the order of operations, so the bits stay.
 
 use crate::math;
+use crate::norm::LayerNorm;
 
 /// The sum of squares in 16 lanes and a tree.
 #[inline(always)]
@@ -58,6 +59,43 @@ pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     }
 }
 
+/// The sum in 16 lanes and a tree.
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 16];
+    let (rows, rest) = x.as_chunks::<16>();
+    for row in rows {
+        for (lane, &x) in lanes.iter_mut().zip(row) {
+            *lane += x;
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    tree_sum(&lanes)
+}
+
+/// The rows of `x` begin at element `first` of all rows.
+#[inline(always)]
+pub(crate) fn layer_norm(x: &[f32], norm: &LayerNorm<'_>, first: usize, out: &mut [f32]) {
+    let n = norm.n;
+    let n_weights = norm.weight.len() / n;
+    for (i, (x, out)) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)).enumerate() {
+        let mean = sum(x) / n as f32;
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = x - mean;
+        }
+        let scale = 1.0 / (sum_of_squares(out) / n as f32 + norm.eps).sqrt();
+        let weight = &norm.weight[(first / n + i) % n_weights * n..][..n];
+        for (out, &w) in out.iter_mut().zip(weight) {
+            *out = *out * scale * w;
+        }
+        if let Some(bias) = norm.bias {
+            add(out, bias);
+        }
+    }
+}
+
 #[inline(always)]
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, &y) in x.iter_mut().zip(y) {
@@ -72,14 +110,73 @@ pub(crate) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
+#[inline(always)]
+pub(crate) fn scale(x: &mut [f32], by: f32) {
+    for x in x {
+        *x *= by;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn tanh(x: &mut [f32]) {
+    for x in x {
+        *x = math::tanh(*x);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn soft_max(x: &mut [f32], n: usize) {
+    for row in x.chunks_exact_mut(n) {
+        let mut max = f32::NEG_INFINITY;
+        for &x in row.iter() {
+            max = if x > max { x } else { max };
+        }
+        let mut sum = 0.0;
+        for x in row.iter_mut() {
+            *x = math::exp(*x - max);
+            sum += *x;
+        }
+        for x in row {
+            *x /= sum;
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn silu(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = x / (1.0 + math::exp(-x));
+    }
+}
+
+#[inline(always)]
+pub(crate) fn relu(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        // A NaN stays, to be found.
+        *out = if x < 0.0 { 0.0 } else { x };
+    }
+}
+
 /// sqrt(2 / pi)
 const GELU_SCALE: f32 = 0.797_884_6;
 
 #[inline(always)]
+fn gelu_of(x: f32) -> f32 {
+    let inner = GELU_SCALE * x * (x * x).mul_add(0.044_715, 1.0);
+    0.5 * x * (1.0 + math::tanh(inner))
+}
+
+#[inline(always)]
+pub(crate) fn gelu(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = gelu_of(x);
+    }
+}
+
+#[inline(always)]
 pub(crate) fn geglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &x), &up) in out.iter_mut().zip(gate).zip(up) {
-        let inner = GELU_SCALE * x * (x * x).mul_add(0.044_715, 1.0);
-        *out = 0.5 * x * (1.0 + math::tanh(inner)) * up;
+        *out = gelu_of(x) * up;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Operations of [`crate::scalar`] without register tiles, compiled for AVX2: the compiler finds the vectors by itself.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2; the proof is an argument")]
 
+use crate::norm::LayerNorm;
 use crate::{Avx2, scalar};
 use std::ops::Range;
 
@@ -20,7 +21,14 @@ macro_rules! compile_for_avx2 {
 compile_for_avx2! {
     elementwise::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     elementwise::rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32);
+    elementwise::layer_norm(x: &[f32], norm: &LayerNorm<'_>, first: usize, out: &mut [f32]);
     elementwise::add(x: &mut [f32], y: &[f32]);
+    elementwise::scale(x: &mut [f32], by: f32);
+    elementwise::tanh(x: &mut [f32]);
+    elementwise::soft_max(x: &mut [f32], n: usize);
+    elementwise::silu(x: &[f32], out: &mut [f32]);
+    elementwise::gelu(x: &[f32], out: &mut [f32]);
+    elementwise::relu(x: &[f32], out: &mut [f32]);
     elementwise::swiglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     elementwise::geglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     elementwise::rotate_halves(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32]);

@@ -2,14 +2,15 @@
 //!
 //! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
 
-use super::{Arithmetic, Attend, Job, KvStore, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
 use crate::ModelError;
+use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
-use crate::hparams::{Hparams, RopeParams};
-use crate::weights::FileTensor;
+use crate::hparams::{Factor, Hparams, RopeParams};
+use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::{
-    ActForms, Acts, Arena, Attention, Isa, KvCache, KvShape, Linear, Matrix, RopeAngles,
+    ActForms, Acts, Arena, Attention, Isa, KvCache, KvShape, LayerNorm, Linear, Matrix, RopeAngles,
     RopeScaling, RopeTable, Team,
 };
 
@@ -50,7 +51,7 @@ impl Arithmetic for Fast {
     }
 
     fn rope(p: &RopeParams, freq_factors: Option<&[f32]>) -> Result<RopeTable, ModelError> {
-        let scaling = if p.ext_factor != 0.0 {
+        let scaling = if p.ext_factor != 0.0 || p.attn_factor != 1.0 {
             RopeScaling::Yarn {
                 freq_scale: p.freq_scale,
                 ext_factor: p.ext_factor,
@@ -94,13 +95,20 @@ impl Arithmetic for Fast {
 
     fn norm(
         &self,
+        norm: &Norm<f32>,
         x: &[f32],
-        weight: &[f32],
-        eps: f32,
         out: &mut [f32],
-        _: &mut dyn FnMut(&[f32]),
+        _: &mut dyn FnMut(NormStage, &[f32]),
     ) {
-        kernels::rms_norm(self.isa, &self.team, x, weight, eps, out);
+        let (isa, team) = (self.isa, &self.team);
+        match norm.kind {
+            NormKind::Rms => kernels::rms_norm(isa, team, x, &norm.weight, norm.eps, out),
+            NormKind::Layer => {
+                let Norm { n, weight, bias, eps, .. } = norm;
+                let norm = LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps };
+                kernels::layer_norm(isa, team, &norm, x, out);
+            }
+        }
     }
 
     fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
@@ -149,9 +157,9 @@ impl Arithmetic for Fast {
             cache: &at.cache.0,
             il: at.il,
             n_head: at.heads.n_head,
-            scale: at.heads.scale,
-            n_swa: None,
-            attn_logit_softcap: None,
+            scale: at.heads.scale.rounded,
+            n_swa: at.heads.n_swa,
+            attn_logit_softcap: at.heads.softcap,
             sinks: None,
         };
         kernels::attention(self.isa, &self.team, &layer, at.q, &at.positions.cells, out);
@@ -161,8 +169,38 @@ impl Arithmetic for Fast {
         kernels::add(self.isa, &self.team, x, y);
     }
 
-    fn swiglu(&self, gate: &[f32], up: &[f32], _: usize, out: &mut [f32]) {
-        kernels::swiglu(self.isa, &self.team, gate, up, out);
+    fn scale(&self, x: &mut [f32], by: Factor) {
+        kernels::scale(self.isa, &self.team, x, by.rounded);
+    }
+
+    fn tanh(&self, x: &mut [f32]) {
+        kernels::tanh(self.isa, &self.team, x);
+    }
+
+    fn activate(&self, act: Act, x: &[f32], _: usize, out: &mut [f32]) {
+        let act = match act {
+            Act::Silu => kernels::silu,
+            Act::Gelu => kernels::gelu,
+            Act::ReluSqr => kernels::relu,
+        };
+        act(self.isa, &self.team, x, out);
+    }
+
+    fn gated(&self, act: Act, gate: &[f32], up: &[f32], _: usize, out: &mut [f32]) {
+        let gated = match act {
+            Act::Silu => kernels::swiglu,
+            Act::Gelu => kernels::geglu,
+            Act::ReluSqr => unreachable!("no architecture has a gate before a squared ReLU"),
+        };
+        gated(self.isa, &self.team, gate, up, out);
+    }
+
+    fn soft_max(&self, x: &mut [f32], n: usize) {
+        kernels::soft_max(self.isa, &self.team, x, n);
+    }
+
+    fn ln(x: f64) -> f64 {
+        kernels::math::ln64(x)
     }
 }
 

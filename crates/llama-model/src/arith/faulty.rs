@@ -1,14 +1,14 @@
 //! A wrong `Reference`, for tests: one mistake that engines make, in one layer. `lockstep compare` has to name it.
 
 use super::reference::{Acts, Cache, Matrix, Rope};
-use super::{Arithmetic, Attend, Heads, Job, Reference, Scores};
+use super::{Arithmetic, Attend, Heads, Job, NormStage, Reference, Scores};
 use crate::ModelError;
-use crate::context::BatchToken;
-use crate::hparams::{Hparams, RopeParams};
-use crate::weights::FileTensor;
+use crate::arch::Act;
+use crate::context::{BatchToken, ContextOptions};
+use crate::hparams::{Factor, Hparams, RopeParams};
+use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::RopeKind;
-use kernels::reference as ops;
 use std::sync::Mutex;
 
 /// A mistake.
@@ -146,44 +146,48 @@ impl Arithmetic for Faulty {
         self.right.acts(n_tokens, n_cols)
     }
 
-    fn cache(&self, hp: &Hparams, n_ctx: usize, n_seq: usize) -> Result<Cache, ModelError> {
-        self.right.cache(hp, n_ctx, n_seq)
+    fn check_cache(hp: &Hparams, options: &ContextOptions) -> Result<(), ModelError> {
+        Reference::check_cache(hp, options)
     }
 
-    fn cache_bytes(hp: &Hparams, n_ctx: usize, n_seq: usize) -> u64 {
-        Reference::cache_bytes(hp, n_ctx, n_seq)
+    fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
+        self.right.cache(hp, options)
+    }
+
+    fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
+        Reference::cache_bytes(hp, options)
     }
 
     fn norm(
         &self,
+        norm: &Norm<f32>,
         x: &[f32],
-        weight: &[f32],
-        eps: f32,
         out: &mut [f32],
-        normed: &mut dyn FnMut(&[f32]),
+        seen: &mut dyn FnMut(NormStage, &[f32]),
     ) {
         // Two norms a layer; the last belongs to none and is counted as one more layer.
         let il = self.count(|calls| &mut calls.norms) / 2;
         match self.fault {
             Fault::Epsilon(factor) if self.is(self.fault, il) => {
-                self.right.norm(x, weight, eps * factor, out, normed);
+                let norm = Norm { eps: norm.eps * factor, ..norm.clone() };
+                self.right.norm(&norm, x, out, seen);
             }
             Fault::EpsilonOutside if self.is(self.fault, il) => {
-                let n = weight.len();
+                let n = norm.n;
                 for (row, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                    let scale = 1.0 / outside(x, eps);
+                    let scale = 1.0 / outside(x, norm.eps);
                     row.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale);
                 }
-                normed(out);
+                seen(NormStage::Normed, out);
                 out.chunks_exact_mut(n)
-                    .for_each(|row| row.iter_mut().zip(weight).for_each(|(y, w)| *y *= w));
+                    .for_each(|row| row.iter_mut().zip(&norm.weight).for_each(|(y, w)| *y *= w));
             }
             Fault::NotANumber if self.is(self.fault, il) => {
                 let mut x = x.to_vec();
                 x[0] = f32::NAN;
-                self.right.norm(&x, weight, eps, out, normed);
+                self.right.norm(norm, &x, out, seen);
             }
-            _ => self.right.norm(x, weight, eps, out, normed),
+            _ => self.right.norm(norm, x, out, seen),
         }
     }
 
@@ -257,7 +261,7 @@ impl Arithmetic for Faulty {
         let right = Attend { cache, il, heads, batch, positions, q };
         match self.fault {
             Fault::Scale(scale) if self.is(self.fault, il) => {
-                let heads = Heads { scale, ..heads };
+                let heads = Heads { scale: Factor::of(scale), ..heads };
                 self.right.attend(Attend { heads, ..right }, out, scores);
             }
             Fault::Mask if self.is(self.fault, il) => {
@@ -276,9 +280,10 @@ impl Arithmetic for Faulty {
                 out.copy_from_slice(&moved(out, n_head, size, back));
                 if let Some(scores) = scores {
                     let by_head = |x: &[f32]| moved(x, n_head, x.len() / n_head, back);
-                    let Scores { kq, kq_soft_max, kqv } = found;
+                    let Scores { kq, kq_soft_max, kqv, .. } = found;
                     let (kq, kqv) = (by_head(&kq), by_head(&kqv));
-                    *scores = Scores { kq, kq_soft_max: by_head(&kq_soft_max), kqv };
+                    let kq_soft_max = by_head(&kq_soft_max);
+                    *scores = Scores { kq, kq_soft_max, kqv, capped: None };
                 }
             }
             Fault::HeadLost(head) if self.is(self.fault, il) => {
@@ -300,15 +305,25 @@ impl Arithmetic for Faulty {
         }
     }
 
-    fn swiglu(&self, gate: &[f32], up: &[f32], n_ff: usize, out: &mut [f32]) {
+    fn scale(&self, x: &mut [f32], by: Factor) {
+        self.right.scale(x, by);
+    }
+
+    fn tanh(&self, x: &mut [f32]) {
+        self.right.tanh(x);
+    }
+
+    fn activate(&self, act: Act, x: &[f32], n: usize, out: &mut [f32]) {
+        self.right.activate(act, x, n, out);
+    }
+
+    fn gated(&self, act: Act, gate: &[f32], up: &[f32], n_ff: usize, out: &mut [f32]) {
         let il = self.count(|calls| &mut calls.activations);
-        if self.is(Fault::Gelu, il) {
-            for ((o, g), u) in out.iter_mut().zip(gate).zip(up) {
-                let tanh = (0.797_884_6 * g * (1.0 + 0.044_715 * g * g)).tanh();
-                *o = ops::f16_to_f32(ops::f32_to_f16(0.5 * g * (1.0 + tanh))) * u;
-            }
-        } else {
-            self.right.swiglu(gate, up, n_ff, out);
-        }
+        let act = if self.is(Fault::Gelu, il) { Act::Gelu } else { act };
+        self.right.gated(act, gate, up, n_ff, out);
+    }
+
+    fn soft_max(&self, x: &mut [f32], n: usize) {
+        self.right.soft_max(x, n);
     }
 }

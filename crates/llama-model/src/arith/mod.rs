@@ -19,22 +19,40 @@ pub(crate) use oracle::Oracle;
 pub(crate) use reference::Reference;
 
 use crate::ModelError;
+use crate::arch::Act;
 use crate::context::{BatchToken, ContextOptions};
-use crate::hparams::{Hparams, RopeParams};
+use crate::hparams::{Factor, Hparams, RopeParams};
 use crate::trace::Traced;
-use crate::weights::FileTensor;
+use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Div, Mul};
 
 /// A value of the residual stream: f32, or f64 in the oracle.
-pub(crate) trait Real: Traced + Copy + Default + Send + Sync + AddAssign + 'static {
+pub(crate) trait Real:
+    Traced
+    + Copy
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + AddAssign
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Into<f64>
+    + 'static
+{
     fn from_f32(x: f32) -> Self;
+    fn from_f64(x: f64) -> Self;
     fn to_f32(self) -> f32;
 }
 
 impl Real for f32 {
     fn from_f32(x: f32) -> Self {
         x
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+    fn from_f64(x: f64) -> Self {
+        x as Self
     }
     fn to_f32(self) -> f32 {
         self
@@ -44,6 +62,9 @@ impl Real for f32 {
 impl Real for f64 {
     fn from_f32(x: f32) -> Self {
         Self::from(x)
+    }
+    fn from_f64(x: f64) -> Self {
+        x
     }
     #[expect(clippy::cast_possible_truncation, reason = "the logits leave the oracle as f32")]
     fn to_f32(self) -> f32 {
@@ -56,6 +77,8 @@ impl Real for f64 {
 pub(crate) struct Scores<R> {
     /// `[n_head, n_tokens, n_kv]` before softmax, `n_kv` padded as llama.cpp pads it.
     pub(crate) kq: Vec<R>,
+    /// The same on its way through a cap `c`, where there is one: `kq / c`, its tanh, that times `c`.
+    pub(crate) capped: Option<[Vec<R>; 3]>,
     /// The same after softmax.
     pub(crate) kq_soft_max: Vec<R>,
     /// `[n_head, n_tokens, n_embd_head]`
@@ -68,7 +91,28 @@ pub(crate) struct Heads {
     pub(crate) n_head: usize,
     pub(crate) n_head_kv: usize,
     pub(crate) n_embd_head: usize,
-    pub(crate) scale: f32,
+    /// Of scores.
+    pub(crate) scale: Factor,
+    /// A query sees the last so many positions only, its own included.
+    pub(crate) n_swa: Option<usize>,
+    /// Scores `x` become `cap * tanh(x / cap)`.
+    pub(crate) softcap: Option<f32>,
+}
+
+impl Heads {
+    /// Whether a query at `pos` sees `cell`.
+    pub(crate) fn sees(&self, pos: usize, cell: usize) -> bool {
+        cell <= pos && self.n_swa.is_none_or(|n| pos - cell < n)
+    }
+}
+
+/// Where a norm stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormStage {
+    /// Before the weight.
+    Normed,
+    /// Before the bias, if there is one.
+    Weighted,
 }
 
 /// A matrix, and where its product goes: `out [n_tokens, n_rows]`.
@@ -108,15 +152,13 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         values.iter().map(|x| Self::Real::from_f32(*x)).collect()
     }
 
-    /// RMSNorm of each row of `x [n_tokens, weight.len()]`. `normed` sees the rows before the multiplication
-    /// with the weight where the arithmetic has them apart.
+    /// Normalizes each row of `x`. `seen` gets the rows at the stages that the arithmetic has apart.
     fn norm(
         &self,
+        norm: &Norm<Self::Real>,
         x: &[Self::Real],
-        weight: &[Self::Real],
-        eps: f32,
         out: &mut [Self::Real],
-        normed: &mut dyn FnMut(&[Self::Real]),
+        seen: &mut dyn FnMut(NormStage, &[Self::Real]),
     );
     /// Prepares `x [n_tokens, n_cols]` for all of `weights`.
     fn prepare(
@@ -158,8 +200,27 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     );
     /// `x += y`, element by element.
     fn add(&self, x: &mut [Self::Real], y: &[Self::Real]);
-    /// `out = silu(gate) * up`, element by element; all `[n_tokens, n_ff]`.
-    fn swiglu(&self, gate: &[Self::Real], up: &[Self::Real], n_ff: usize, out: &mut [Self::Real]);
+    /// `x *= by`, element by element.
+    fn scale(&self, x: &mut [Self::Real], by: Factor);
+    /// `x = tanh(x)`, element by element.
+    fn tanh(&self, x: &mut [Self::Real]);
+    /// `out = act(x)`, element by element, rows of `n`. Of `ReluSqr` this is the first half: no square.
+    fn activate(&self, act: Act, x: &[Self::Real], n: usize, out: &mut [Self::Real]);
+    /// `out = act(gate) * up`, element by element; all `[n_tokens, n_ff]`.
+    fn gated(
+        &self,
+        act: Act,
+        gate: &[Self::Real],
+        up: &[Self::Real],
+        n_ff: usize,
+        out: &mut [Self::Real],
+    );
+    /// Softmax of each row of `n`.
+    fn soft_max(&self, x: &mut [Self::Real], n: usize);
+    /// The natural logarithm.
+    fn ln(x: f64) -> f64 {
+        x.ln()
+    }
 }
 
 /// What [`Arithmetic::attend`] reads.

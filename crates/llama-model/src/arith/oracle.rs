@@ -4,11 +4,12 @@
 //! computed directly. What llama.cpp and `Fast` differ from this by is their error.
 
 use super::rows::{matrix_rows, pool, token_rows};
-use super::{Arithmetic, Attend, Job, KvStore, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
 use crate::ModelError;
+use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
-use crate::hparams::{Hparams, RopeParams};
-use crate::weights::FileTensor;
+use crate::hparams::{Factor, Hparams, RopeParams};
+use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::RopeKind;
 use rayon::ThreadPool;
@@ -113,23 +114,33 @@ impl Arithmetic for Oracle {
 
     fn norm(
         &self,
+        norm: &Norm<f64>,
         x: &[f64],
-        weight: &[f64],
-        eps: f32,
         out: &mut [f64],
-        normed: &mut dyn FnMut(&[f64]),
+        seen: &mut dyn FnMut(NormStage, &[f64]),
     ) {
-        let n = weight.len();
+        let n = norm.n;
         token_rows(&self.pool, n, out, |t, row| {
             let x = &x[t * n..(t + 1) * n];
-            let mean = x.iter().map(|x| x * x).sum::<f64>() / n as f64;
-            let scale = 1.0 / (mean + f64::from(eps)).sqrt();
-            row.iter_mut().zip(x).for_each(|(o, x)| *o = x * scale);
+            let mean = match norm.kind {
+                NormKind::Rms => 0.0,
+                NormKind::Layer => x.iter().sum::<f64>() / n as f64,
+            };
+            let square = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n as f64;
+            let scale = 1.0 / (square + f64::from(norm.eps)).sqrt();
+            row.iter_mut().zip(x).for_each(|(o, x)| *o = (x - mean) * scale);
         });
-        normed(out);
-        token_rows(&self.pool, n, out, |_, row| {
+        seen(NormStage::Normed, out);
+        token_rows(&self.pool, n, out, |t, row| {
+            let weight = norm.weight.iter().skip(t * n % norm.weight.len());
             row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w)
         });
+        if let Some(bias) = &norm.bias {
+            seen(NormStage::Weighted, out);
+            token_rows(&self.pool, n, out, |_, row| {
+                row.iter_mut().zip(bias).for_each(|(o, b)| *o += b)
+            });
+        }
     }
 
     fn prepare(&self, acts: &mut Acts, _: &[&FileTensor], x: &[f64], n_cols: usize) {
@@ -197,27 +208,26 @@ impl Arithmetic for Oracle {
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f64], _: Option<&mut Scores<f64>>) {
         let Attend { cache, il, heads, batch, q, .. } = at;
         let (n_head, size) = (heads.n_head, heads.n_embd_head);
-        let exact = 1.0 / (size as f64).sqrt();
-        let scale = if (exact - f64::from(heads.scale)).abs() < 1e-6 * exact {
-            exact
-        } else {
-            f64::from(heads.scale)
-        };
         token_rows(&self.pool, size, out, |i, row| {
             let (t, h) = (i / n_head, i % n_head);
             let kv = h * heads.n_head_kv / n_head * size;
             let q = &q[i * size..(i + 1) * size];
             let cell = |pos: usize| cache.at(il, batch[t].seq, pos) + kv;
-            let scores: Vec<f64> = (0..=batch[t].pos)
-                .map(|pos| {
-                    q.iter().zip(&cache.k[cell(pos)..]).map(|(q, k)| q * k).sum::<f64>() * scale
-                })
-                .collect();
+            let score = |pos: usize| {
+                let dot: f64 = q.iter().zip(&cache.k[cell(pos)..]).map(|(q, k)| q * k).sum();
+                let capped = heads.softcap.map_or(dot, |cap| {
+                    let cap = f64::from(cap);
+                    cap * (dot / cap).tanh()
+                });
+                capped * heads.scale.exact
+            };
+            let first = (0..=batch[t].pos).find(|pos| heads.sees(batch[t].pos, *pos)).unwrap_or(0);
+            let scores: Vec<f64> = (first..=batch[t].pos).map(score).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
             let sum: f64 = weights.iter().sum();
             row.fill(0.0);
-            for (pos, w) in weights.iter().enumerate() {
+            for (pos, w) in (first..).zip(&weights) {
                 row.iter_mut().zip(&cache.v[cell(pos)..]).for_each(|(o, v)| *o += w / sum * v);
             }
         });
@@ -227,11 +237,44 @@ impl Arithmetic for Oracle {
         x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
     }
 
-    fn swiglu(&self, gate: &[f64], up: &[f64], n_ff: usize, out: &mut [f64]) {
+    fn scale(&self, x: &mut [f64], by: Factor) {
+        x.iter_mut().for_each(|x| *x *= by.exact);
+    }
+
+    fn tanh(&self, x: &mut [f64]) {
+        x.iter_mut().for_each(|x| *x = x.tanh());
+    }
+
+    fn activate(&self, act: Act, x: &[f64], _: usize, out: &mut [f64]) {
+        out.iter_mut().zip(x).for_each(|(o, x)| *o = activated(act, *x));
+    }
+
+    fn gated(&self, act: Act, gate: &[f64], up: &[f64], n_ff: usize, out: &mut [f64]) {
         token_rows(&self.pool, n_ff, out, |t, row| {
             let inputs = gate[t * n_ff..].iter().zip(&up[t * n_ff..]);
-            row.iter_mut().zip(inputs).for_each(|(o, (g, u))| *o = g / (1.0 + (-g).exp()) * u);
+            row.iter_mut().zip(inputs).for_each(|(o, (g, u))| *o = activated(act, *g) * u);
         });
+    }
+
+    fn soft_max(&self, x: &mut [f64], n: usize) {
+        for row in x.chunks_exact_mut(n) {
+            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|x| *x = (*x - max).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|x| *x /= sum);
+        }
+    }
+}
+
+/// Of `ReluSqr` the first half.
+fn activated(act: Act, x: f64) -> f64 {
+    match act {
+        Act::Silu => x / (1.0 + (-x).exp()),
+        Act::Gelu => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Act::ReluSqr => x.max(0.0),
     }
 }
 

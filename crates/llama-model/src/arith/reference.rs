@@ -1,11 +1,12 @@
 //! Scalar arithmetic, bit-identical to llama.cpp's scalar build at every node.
 
 use super::rows::{matrix_rows, pool, token_rows};
-use super::{Arithmetic, Attend, Job, KvStore, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
 use crate::ModelError;
+use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
-use crate::hparams::{Hparams, RopeParams};
-use crate::weights::FileTensor;
+use crate::hparams::{Factor, Hparams, RopeParams};
+use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::{KvType, reference as ops};
 use rayon::ThreadPool;
@@ -118,18 +119,30 @@ impl Arithmetic for Reference {
 
     fn norm(
         &self,
+        norm: &Norm<f32>,
         x: &[f32],
-        weight: &[f32],
-        eps: f32,
         out: &mut [f32],
-        normed: &mut dyn FnMut(&[f32]),
+        seen: &mut dyn FnMut(NormStage, &[f32]),
     ) {
-        let n = weight.len();
-        token_rows(&self.pool, n, out, |t, row| ops::rms_norm(&x[t * n..(t + 1) * n], eps, row));
-        normed(out);
-        token_rows(&self.pool, n, out, |_, row| {
+        let n = norm.n;
+        token_rows(&self.pool, n, out, |t, row| {
+            let x = &x[t * n..(t + 1) * n];
+            match norm.kind {
+                NormKind::Rms => ops::rms_norm(x, norm.eps, row),
+                NormKind::Layer => ops::norm(x, norm.eps, row),
+            }
+        });
+        seen(NormStage::Normed, out);
+        token_rows(&self.pool, n, out, |t, row| {
+            let weight = norm.weight.iter().skip(t * n % norm.weight.len());
             row.iter_mut().zip(weight).for_each(|(o, w)| *o *= w)
         });
+        if let Some(bias) = &norm.bias {
+            seen(NormStage::Weighted, out);
+            token_rows(&self.pool, n, out, |_, row| {
+                row.iter_mut().zip(bias).for_each(|(o, b)| *o += b)
+            });
+        }
     }
 
     fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
@@ -224,11 +237,20 @@ impl Arithmetic for Reference {
             ops::weighted_sum(&q, cells(h, t).0, row);
         });
         by_head.kq_soft_max.clone_from(&by_head.kq);
+        if let Some(cap) = heads.softcap {
+            let x = &mut by_head.kq_soft_max;
+            ops::scale(x, 1.0 / cap);
+            let divided = x.clone();
+            ops::tanh(x);
+            let tanh = x.clone();
+            ops::scale(x, cap);
+            by_head.capped = Some([divided, tanh, x.clone()]);
+        }
         token_rows(&self.pool, n_kv, &mut by_head.kq_soft_max, |i, row| {
             let pos = batch[i % n_tokens].pos;
-            let mask: Vec<f32> =
-                (0..n_kv).map(|c| if c <= pos { 0.0 } else { f32::NEG_INFINITY }).collect();
-            ops::soft_max(row, Some(&mask), heads.scale);
+            let mask = |cell| if heads.sees(pos, cell) { 0.0 } else { f32::NEG_INFINITY };
+            let mask: Vec<f32> = (0..n_kv).map(mask).collect();
+            ops::soft_max(row, Some(&mask), heads.scale.rounded);
         });
         by_head.kqv = vec![0.0; n_head * n_tokens * size];
         token_rows(&self.pool, size, &mut by_head.kqv, |i, row| {
@@ -248,10 +270,41 @@ impl Arithmetic for Reference {
         x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
     }
 
-    fn swiglu(&self, gate: &[f32], up: &[f32], n_ff: usize, out: &mut [f32]) {
-        token_rows(&self.pool, n_ff, out, |t, row| {
-            ops::swiglu(&gate[t * n_ff..(t + 1) * n_ff], &up[t * n_ff..(t + 1) * n_ff], row);
+    fn scale(&self, x: &mut [f32], by: Factor) {
+        ops::scale(x, by.rounded);
+    }
+
+    fn tanh(&self, x: &mut [f32]) {
+        ops::tanh(x);
+    }
+
+    fn activate(&self, act: Act, x: &[f32], n: usize, out: &mut [f32]) {
+        token_rows(&self.pool, n, out, |t, row| {
+            let x = &x[t * n..(t + 1) * n];
+            match act {
+                Act::Silu => ops::silu(x, row),
+                Act::Gelu => ops::gelu(x, row),
+                Act::ReluSqr => {
+                    row.copy_from_slice(x);
+                    ops::relu(row);
+                }
+            }
         });
+    }
+
+    fn gated(&self, act: Act, gate: &[f32], up: &[f32], n_ff: usize, out: &mut [f32]) {
+        token_rows(&self.pool, n_ff, out, |t, row| {
+            let (gate, up) = (&gate[t * n_ff..(t + 1) * n_ff], &up[t * n_ff..(t + 1) * n_ff]);
+            match act {
+                Act::Silu => ops::swiglu(gate, up, row),
+                Act::Gelu => ops::geglu(gate, up, row),
+                Act::ReluSqr => unreachable!("no architecture has a gate before a squared ReLU"),
+            }
+        });
+    }
+
+    fn soft_max(&self, x: &mut [f32], n: usize) {
+        token_rows(&self.pool, n, x, |_, row| ops::soft_max(row, None, 1.0));
     }
 }
 

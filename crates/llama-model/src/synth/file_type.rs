@@ -74,7 +74,7 @@ impl SynthFileType {
         tensors: &[SynthTensor],
     ) -> Result<Vec<GgmlType>, ModelError> {
         let listed = tensors.iter().map(|t| (t.name.as_str(), t.ty, t.ne.as_slice()));
-        let (arch, n_layer) = (options.arch.name(), options.shape.n_layer);
+        let (arch, n_layer) = (options.arch, options.shape.n_layer);
         let mut types = quantize::mix_types(arch, n_layer, self.rules, listed).map_err(|e| {
             ModelError::Argument {
                 what: "the file type of a random model",

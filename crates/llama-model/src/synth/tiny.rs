@@ -1,5 +1,7 @@
 //! The tiny models that llama.cpp's goldens were captured from.
 
+mod archs;
+
 use super::{Shape, SynthOptions, SynthRopeScaling};
 use gguf_parse::GgmlType;
 
@@ -22,7 +24,7 @@ const TYPES: [GgmlType; 13] = [
 
 /// Names and options of all tiny models: every tensor type with grouped heads and an output matrix of its own
 /// (`q4_K-gqa`) and with as many key heads as query heads and a tied output (`q4_K-mha`), other head sizes, RoPE
-/// variants, biases, and `qwen2`.
+/// variants, biases, `qwen2`, and the other architectures.
 #[must_use]
 pub fn tiny_models() -> Vec<(String, SynthOptions)> {
     let mut models = Vec::new();
@@ -33,6 +35,7 @@ pub fn tiny_models() -> Vec<(String, SynthOptions)> {
         models.push((format!("{}-mha", ty.name()), mha));
     }
     models.extend(variants().map(|(name, options)| (name.to_owned(), options)));
+    models.extend(archs::all().map(|(name, options)| (name.to_owned(), options)));
     models
 }
 

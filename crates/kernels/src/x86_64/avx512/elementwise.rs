@@ -4,6 +4,7 @@
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
 )]
 
+use crate::norm::LayerNorm;
 use crate::{Avx512, scalar};
 use std::ops::Range;
 
@@ -23,7 +24,14 @@ macro_rules! compile_for_avx512 {
 compile_for_avx512! {
     elementwise::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     elementwise::rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32);
+    elementwise::layer_norm(x: &[f32], norm: &LayerNorm<'_>, first: usize, out: &mut [f32]);
     elementwise::add(x: &mut [f32], y: &[f32]);
+    elementwise::scale(x: &mut [f32], by: f32);
+    elementwise::tanh(x: &mut [f32]);
+    elementwise::soft_max(x: &mut [f32], n: usize);
+    elementwise::silu(x: &[f32], out: &mut [f32]);
+    elementwise::gelu(x: &[f32], out: &mut [f32]);
+    elementwise::relu(x: &[f32], out: &mut [f32]);
     elementwise::swiglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     elementwise::geglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     attention::soften(scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32));
