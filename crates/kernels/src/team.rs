@@ -8,16 +8,18 @@
 //!
 //! This module and its children also hold the one way to write to a buffer from several threads: they cut
 //! it into disjoint parts themselves, so that callers need no `unsafe` ([`Team::for_chunks_mut`],
-//! [`Team::for_columns`], [`Team::for_grid`]), and the memory that many matrices share ([`Arena`]).
+//! [`Team::for_columns`], [`Team::for_grid`], [`Team::for_parts`]), and the memory that many matrices share ([`Arena`]).
 //!
 //! Which thread computes what never changes a result: a split decides *who*, not *in which order*.
 
 mod arena;
+mod cells;
 mod gate;
 mod split;
 
 pub use arena::Arena;
 pub(crate) use arena::Piece;
+pub(crate) use cells::{Cells, Cut, Field, FieldPart, Plain};
 pub(crate) use split::{BlockMut, Columns, Grid, Schedule, Target};
 
 use crate::KernelError;

@@ -51,6 +51,10 @@ impl Split {
 }
 
 impl Trace for Split {
+    fn fused(&self) -> bool {
+        true
+    }
+
     fn node(&mut self, name: NodeName, _: &[usize], _: NodeData<'_>) {
         let lap = self.lap();
         let part = match (name.op, name.label) {

@@ -104,9 +104,21 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
+fn silu_of(x: f32) -> f32 {
+    x / (1.0 + math::exp(-x))
+}
+
+#[inline(always)]
 pub(crate) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-        *out = gate / (1.0 + math::exp(-gate)) * up;
+        *out = silu_of(gate) * up;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        *gate = silu_of(*gate) * up;
     }
 }
 
@@ -145,7 +157,7 @@ pub(crate) fn soft_max(x: &mut [f32], n: usize) {
 #[inline(always)]
 pub(crate) fn silu(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
-        *out = x / (1.0 + math::exp(-x));
+        *out = silu_of(x);
     }
 }
 
@@ -177,6 +189,13 @@ pub(crate) fn gelu(x: &[f32], out: &mut [f32]) {
 pub(crate) fn geglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &x), &up) in out.iter_mut().zip(gate).zip(up) {
         *out = gelu_of(x) * up;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn geglu_in_place(gate: &mut [f32], up: &[f32]) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        *gate = gelu_of(*gate) * up;
     }
 }
 

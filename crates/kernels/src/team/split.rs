@@ -51,10 +51,28 @@ pub(crate) struct BlockMut<'a> {
     _borrow: PhantomData<&'a mut [f32]>,
 }
 
-impl BlockMut<'_> {
+impl<'a> BlockMut<'a> {
+    /// All of a buffer `[n_rows, n_cols]`.
+    pub(crate) fn of(data: &'a mut [f32], n_cols: usize) -> Self {
+        let n_rows = whole_rows(data.len(), n_cols);
+        let start = data.as_mut_ptr();
+        Self { start, stride: n_cols, n_rows, n_cols, _borrow: PhantomData }
+    }
+
     /// Rows.
     pub(crate) fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// Some of its columns.
+    pub(crate) fn columns(&mut self, columns: Range<usize>) -> BlockMut<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.n_cols, "columns {columns:?}");
+        BlockMut {
+            start: self.start.wrapping_add(columns.start),
+            n_cols: columns.len(),
+            _borrow: PhantomData,
+            ..*self
+        }
     }
 
     /// Row `i` of the rectangle.
@@ -125,7 +143,7 @@ impl BlockMut<'_> {
 
 /// A pointer into a borrowed buffer that a job's closure may carry to the workers.
 #[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub(super) *mut T);
 // SAFETY: only used to hand out parts of a `&mut [T]` to threads, each part to one of them.
 #[expect(unsafe_code, reason = "see the SAFETY note")]
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -135,7 +153,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
     /// The pointer, through `self` so that closures capture the whole wrapper.
-    fn get(&self) -> *mut T {
+    pub(super) fn get(&self) -> *mut T {
         self.0
     }
 }
