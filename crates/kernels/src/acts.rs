@@ -26,11 +26,10 @@ mod tile;
 pub use forms::{ActForm, ActForms};
 
 use crate::linear::GatedScratch;
-use crate::team::{Cells, Field, FieldPart, Plain};
+use crate::team::{Cells, Field, FieldPart};
 use crate::{Isa, RowNorm, Team};
 use quantize::FloatPart;
 pub(crate) use quantize::{Part, Place, Rows};
-use std::ops::Range;
 use std::sync::Mutex;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use tile::TileActs;
@@ -336,18 +335,6 @@ impl Acts {
     }
 }
 
-/// Puts the cells of an array of `n` into (part, array, first token of a tile); what the next array goes to.
-fn put<'a, 'b, T: Plain>(
-    (part, array, first): (&'a mut FieldPart<'b>, usize, usize),
-    values: &[T],
-    n: usize,
-    cells: &Range<usize>,
-) -> (&'a mut FieldPart<'b>, usize, usize) {
-    let width = values.len().checked_div(n).unwrap_or(0);
-    part.put(array, first, &values[cells.start * width..cells.end * width]);
-    (part, array + 1, first)
-}
-
 impl Codes {
     /// Blocks of a row.
     pub(crate) fn n_blocks(&self) -> usize {
@@ -419,19 +406,14 @@ impl Codes {
     }
 
     fn put_into(&self, part: &mut FieldPart<'_>, array: &mut usize) {
-        let (tokens, n) = (part.tokens(), self.d.len());
-        for first in (0..tokens.len()).step_by(self.tile) {
-            let cells = self.base(0, first)..self.base(self.n_blocks(), first);
-            let to = (&mut *part, *array, tokens.start + first);
-            let to = put(to, &self.codes, n, &cells);
-            let to = put(to, &self.wide, n, &cells);
-            let to = put(to, &self.lanes, n, &cells);
-            let to = put(to, &self.minus, n, &cells);
-            let to = put(to, &self.sums16, n, &cells);
-            let to = put(to, &self.sums32, n, &cells);
-            let to = put(to, &self.d, n, &cells);
-            put(to, &self.s, n, &cells);
-        }
+        part.put(*array, &self.codes);
+        part.put(*array + 1, &self.wide);
+        part.put(*array + 2, &self.lanes);
+        part.put(*array + 3, &self.minus);
+        part.put(*array + 4, &self.sums16);
+        part.put(*array + 5, &self.sums32);
+        part.put(*array + 6, &self.d);
+        part.put(*array + 7, &self.s);
         *array += 8;
     }
 }
@@ -454,12 +436,8 @@ impl Floats {
     }
 
     fn put_into(&self, part: &mut FieldPart<'_>, array: &mut usize) {
-        let (tokens, n) = (part.tokens(), self.n_tokens * self.n_cols / 2);
-        for first in (0..tokens.len()).step_by(self.tile) {
-            let cells = first * self.n_cols / 2..(first + self.tile_len(first)) * self.n_cols / 2;
-            let to = put((&mut *part, *array, tokens.start + first), &self.values, n, &cells);
-            put(to, &self.pairs, n, &cells);
-        }
+        part.put(*array, &self.values);
+        part.put(*array + 1, &self.pairs);
         *array += 2;
     }
 

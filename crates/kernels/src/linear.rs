@@ -167,8 +167,10 @@ impl<'a> Product<'a> {
     /// Computes the output columns `rows`, which begin at a group, of some tokens, which begin at a tile.
     fn compute(&self, tokens: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
         assert_eq!(tokens.len(), out.n_rows(), "a row of output for each token");
-        let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
-        if plain && self.w.n_cols() > 0 && self.isa.stores_rows(self.w.ty()) {
+        let (ty, n_cols) = (self.w.ty(), self.w.n_cols());
+        let plain = self.bias.is_none() && rows.len().is_multiple_of(ROWS) && n_cols > 0;
+        let adds = !self.add || self.isa.adds_rows(ty, tokens.len(), n_cols);
+        if plain && adds && self.isa.stores_rows(ty) {
             self.store(tokens, rows, out);
         } else if out.n_rows() <= DYNAMIC_FROM {
             // Few tokens: few sums to clear.
@@ -202,7 +204,8 @@ impl<'a> Product<'a> {
         for (tokens, rows) in self.portions(all, rows, SWEEP, step) {
             let groups = self.w.groups(rows.start / ROWS..rows.end / ROWS);
             let out_rows = tokens.start - first_token..tokens.end - first_token;
-            let to = out.target(out_rows, rows.start - first..rows.end - first);
+            let mut to = out.target(out_rows, rows.start - first..rows.end - first);
+            to.add = self.add;
             self.kernel.run(self.isa, groups, tokens, to);
         }
     }

@@ -3,7 +3,7 @@
 //! A decode step of a small model is a few hundred operations of some ten microseconds. Waking sleeping
 //! threads for each of them, as a work-stealing pool does, would cost more than the work. A [`Team`]
 //! therefore enters the workers of a private rayon pool once, for its whole life. They wait for jobs by
-//! spinning, then yielding, then sleeping; a job is published by raising an epoch counter and is over
+//! spinning, then sleeping; a job is published by raising an epoch counter and is over
 //! when the counter of pending workers is back at zero.
 //!
 //! This module and its children also hold the one way to write to a buffer from several threads: they cut
@@ -19,7 +19,7 @@ mod split;
 
 pub use arena::Arena;
 pub(crate) use arena::Piece;
-pub(crate) use cells::{Cells, Cut, Field, FieldPart, Plain};
+pub(crate) use cells::{Cells, Cut, Field, FieldPart};
 pub(crate) use split::{BlockMut, Columns, Grid, Schedule, Target};
 
 use crate::KernelError;

@@ -27,7 +27,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows of some tokens.
-    pub(super) fn of(&self, tokens: Range<usize>) -> Self {
+    pub(crate) fn of(&self, tokens: Range<usize>) -> Self {
         let rows =
             (tokens.start - self.first) * self.n_cols..(tokens.end - self.first) * self.n_cols;
         Self { x: &self.x[rows], first: tokens.start, ..*self }

@@ -109,9 +109,14 @@ impl GatedScratch {
             let mut ups = BlockMut::of(&mut self.up[..tokens.len() * rows.len()], rows.len());
             gate.compute(tokens.clone(), rows.clone(), &mut gates.columns(place.clone()));
             up.compute(tokens.clone(), rows.clone(), &mut ups);
-            for i in 0..tokens.len() {
-                norm::gate_in_place(isa, act, &mut gates.row(i)[place.clone()], ups.row(i));
+            if place.len() < columns.len() {
+                for i in 0..tokens.len() {
+                    norm::gate_in_place(isa, act, &mut gates.row(i)[place.clone()], ups.row(i));
+                }
             }
+        }
+        if step >= columns.len() {
+            norm::gate_in_place(isa, act, &mut self.gate[..n], &self.up[..n]);
         }
     }
 

@@ -23,13 +23,28 @@ fn sum_of_squares(x: &[f32]) -> f32 {
 /// The sum of 16 lanes: halves onto halves.
 #[inline(always)]
 pub(crate) fn tree_sum(lanes: &[f32; 16]) -> f32 {
-    let mut lanes = *lanes;
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = lanes[i] + lanes[i + 8];
     }
-    lanes[0]
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// The largest of 16 lanes, none of which is a NaN.
+#[inline(always)]
+pub(crate) fn tree_max(lanes: &[f32; 16]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = larger(lanes[i], lanes[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = larger(eight[i], eight[i + 4]);
+    }
+    larger(larger(four[0], four[2]), larger(four[1], four[3]))
 }
 
 /// The factor that RMS norm scales a row with.

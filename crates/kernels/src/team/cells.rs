@@ -68,20 +68,54 @@ impl FieldPart<'_> {
         self.columns.clone()
     }
 
-    /// Writes the part's cells of `array` in the tile that begins at token `first`.
-    #[expect(unsafe_code, reason = "see the SAFETY note")]
-    pub(crate) fn put<T: Plain>(&mut self, array: usize, first: usize, values: &[T]) {
-        let Field { arrays, n_tokens, n_cols, tile } = self.field;
-        let Cells { start, n_bytes, columns, width, .. } = arrays[array];
-        assert!(self.tokens.contains(&first) && first.is_multiple_of(*tile), "a tile of the part");
-        let t = (*tile).min(n_tokens - first);
-        let cells = self.columns.start / columns..self.columns.end / columns;
-        let at = (first * (n_cols / columns) + cells.start * t) * width;
-        let n = cells.len() * t * width;
-        assert!(size_of_val(values) == n && at + n <= n_bytes, "the cells of a tile");
-        // SAFETY: inside the array, which is mutably borrowed. Parts have no tile and column in common
-        // (`Team::for_parts` cuts at tiles and at whole cells of each array), so these bytes are this part's alone.
-        unsafe { values.as_ptr().cast::<u8>().copy_to_nonoverlapping(start.add(at), n) };
+    /// Writes the part's cells of `array`, which `values` holds as an array of no more than these tokens and columns would.
+    #[expect(unsafe_code, reason = "see the SAFETY notes")]
+    pub(crate) fn put<T: Plain>(&mut self, array: usize, values: &[T]) {
+        let &Field { n_tokens, n_cols, tile, .. } = self.field;
+        let Cells { start, n_bytes, columns, width, .. } = self.field.arrays[array];
+        if width == 0 {
+            return;
+        }
+        let (tokens, n_all) = (self.tokens.clone(), n_cols / columns);
+        let (first, n) = (self.columns.start / columns, self.columns.len() / columns);
+        let end = tokens.start + tokens.len() / tile * tile;
+        assert_eq!(size_of_val(values), tokens.len() * n * width, "the cells of a part");
+        assert!(tokens.end <= n_tokens && n_tokens * n_all * width <= n_bytes, "inside the array");
+        let mut from = values.as_ptr().cast::<u8>();
+        for token in tokens.clone().step_by(tile) {
+            let t = if token < end { tile } else { tokens.end - token };
+            let (at, n) = ((token * n_all + first * t) * width, n * t * width);
+            // SAFETY: as many bytes as were counted above. Parts have no tile and column in common (`Team::for_parts` cuts
+            // at tiles and at whole cells of each array), so these bytes are this part's alone; the array is borrowed.
+            unsafe { copy(from, start.wrapping_add(at), n) };
+            from = from.wrapping_add(n);
+        }
+    }
+}
+
+/// Copies some bytes, mostly few: without a call.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `n` bytes, and they are not the same.
+#[inline(always)]
+#[expect(unsafe_code, reason = "its callers promise what it needs")]
+unsafe fn copy(from: *const u8, to: *mut u8, n: usize) {
+    let mut at = 0;
+    // SAFETY: `at` plus what is copied is at most `n`.
+    unsafe {
+        while at + 16 <= n {
+            to.add(at)
+                .cast::<[u8; 16]>()
+                .write_unaligned(from.add(at).cast::<[u8; 16]>().read_unaligned());
+            at += 16;
+        }
+        while at + 4 <= n {
+            to.add(at)
+                .cast::<[u8; 4]>()
+                .write_unaligned(from.add(at).cast::<[u8; 4]>().read_unaligned());
+            at += 4;
+        }
+        from.add(at).copy_to_nonoverlapping(to.add(at), n - at);
     }
 }
 

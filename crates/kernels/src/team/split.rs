@@ -95,6 +95,8 @@ pub(crate) struct Target<'a> {
     n_rows: usize,
     /// Groups of 16.
     pub(crate) n_groups: usize,
+    /// Whether sums are added to what is there, by kernels that can ([`crate::Isa::adds_rows`]).
+    pub(crate) add: bool,
     _borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -105,7 +107,8 @@ impl<'a> Target<'a> {
         assert_eq!(sums.len(), n_rows * n_groups, "sums for every row");
         let start = sums.as_mut_ptr().cast();
         let group_stride = 16 * n_rows;
-        Self { start, stride: 16, group_stride, n_rows, n_groups, _borrow: PhantomData }
+        let add = false;
+        Self { start, stride: 16, group_stride, n_rows, n_groups, add, _borrow: PhantomData }
     }
 
     /// The sums of [`Self::of`], for kernels that know no other place.
@@ -136,6 +139,7 @@ impl BlockMut<'_> {
             group_stride: 16,
             n_rows: rows.len(),
             n_groups: columns.len() / 16,
+            add: false,
             _borrow: PhantomData,
         }
     }

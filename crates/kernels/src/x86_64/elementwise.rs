@@ -37,4 +37,5 @@ compile_for_avx2! {
     elementwise::rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]);
     attention::soften(scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32));
     attention::merge(part: &[f32], state: &mut [f32]);
+    attention::divide(state: &[f32], out: &mut [f32]);
 }
