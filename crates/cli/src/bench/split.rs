@@ -16,11 +16,11 @@ pub(super) struct Split {
 /// Shares of the whole.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Shares {
-    /// Products with weights, and rounding what goes in.
+    /// Products with weights, rounding what goes in, and the stages that are fused with either.
     pub(super) linears: f64,
     /// Writing the cache, and reading it.
     pub(super) attention: f64,
-    /// Norms, RoPE, SwiGLU, sums, looking up embeddings.
+    /// RoPE, looking up embeddings, and norms, activations and sums where they are not fused.
     pub(super) other: f64,
 }
 

@@ -12,6 +12,8 @@ use std::arch::x86_64::*;
 /// Tokens of a tile.
 const TILE: usize = 6;
 
+const LANES: [i32; TILE] = [0, 1, 2, 3, 4, 5];
+
 /// Six blocks; lane `i` of a vector is block `i`'s.
 struct Six {
     codes: [__m256i; TILE],
@@ -128,8 +130,7 @@ unsafe fn six(x: *const f32, stride: usize, n: usize) -> Six {
     let mut codes = [_mm256_setzero_si256(); TILE];
     let mut sums = [_mm512_setzero_si512(); TILE];
     for i in 0..TILE {
-        let lane = _mm512_set1_epi32(i as i32);
-        let factor = _mm512_permutexvar_ps(lane, factor);
+        let factor = _mm512_permutexvar_ps(_mm512_set1_epi32(LANES[i]), factor);
         let some = if some >> i & 1 == 1 { u16::MAX } else { 0 };
         let low = round(_mm512_maskz_mul_ps(some, lows[i], factor));
         let high = round(_mm512_maskz_mul_ps(some, highs[i], factor));
@@ -226,18 +227,18 @@ unsafe fn store_quads(codes: __m256i, to: *mut i8, t: usize) {
 
 /// Which quad of which token stands at each place of the `part`-th 16 of a tile's block, as an index into two registers of
 /// two tokens each (0 to 3) and into one (4 and 5), with a mask of the places that the latter have.
-const fn places(part: usize) -> ([i32; 16], [i32; 16], u16) {
+const fn places(part: i32) -> ([i32; 16], [i32; 16], u16) {
     let (mut four, mut two, mut mask) = ([0; 16], [0; 16], 0);
-    let mut i = 0;
+    let (mut i, mut place) = (0, part * 16);
     while i < 16 {
-        let (quad, token) = ((part * 16 + i) / TILE, (part * 16 + i) % TILE);
+        let (quad, token) = (place / 6, place % 6);
         if token < 4 {
-            four[i] = (token * 8 + quad) as i32;
+            four[i] = token * 8 + quad;
         } else {
-            two[i] = ((token - 4) * 8 + quad) as i32;
+            two[i] = (token - 4) * 8 + quad;
             mask |= 1 << i;
         }
-        i += 1;
+        (i, place) = (i + 1, place + 1);
     }
     (four, two, mask)
 }
