@@ -1,6 +1,6 @@
 //! More threads than CPUs.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod common;
 
 use common::TempFile;
