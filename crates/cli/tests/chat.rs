@@ -21,18 +21,19 @@ fn turns_remember_and_cost_only_what_is_new() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chat.json");
     let lines = format!(
-        "My name is Ada.\nWhat is\\\nmy name?\n/stats\n/save {}\n/exit\nnot read\n",
+        "My name is Bob and I am 30 years old.\nHow old\\\nam I?\n/stats\n/save {}\n/exit\nnot read\n",
         file.display()
     );
-    let found = chat(&["-n", "24"], &lines).expect_success();
+    let system = "You are a helpful assistant.";
+    let found = chat(&["-n", "24", "--system", system], &lines).expect_success();
     let saved = read(&file);
     let messages = saved["messages"].as_array().unwrap();
-    assert_eq!(messages.len(), 4, "{saved}");
-    assert_eq!(messages[2]["content"], "What is\nmy name?");
+    assert_eq!(messages.len(), 5, "{saved}");
+    assert_eq!(messages[3]["content"], "How old\nam I?");
     let answers: Vec<&str> =
-        [1, 3].iter().map(|i: &usize| messages[*i]["content"].as_str().unwrap()).collect();
+        [2, 4].iter().map(|i: &usize| messages[*i]["content"].as_str().unwrap()).collect();
     assert_eq!(found.stdout, format!("{}\n{}\n", answers[0], answers[1]));
-    assert!(answers[1].contains("Ada"), "{answers:?}");
+    assert!(answers[1].contains("30"), "{answers:?}");
 
     // The second turn read its own message and the marks around it, nothing else.
     let stats = found.stderr.lines().find(|line| line.starts_with("last answer")).unwrap();
