@@ -111,9 +111,10 @@ impl Talk<'_> {
             Input::Exit => return Ok(false),
             Input::Say(text) => {
                 self.chat.history.push_user(&text);
-                self.answer().inspect_err(|_| {
+                if let Err(error) = self.answer() {
                     self.chat.history.pop_exchange();
-                })?;
+                    return Err(error);
+                }
             }
             Input::Retry => {
                 let had_answer = self.chat.history.pop_answer();
@@ -122,21 +123,31 @@ impl Talk<'_> {
                 }
                 self.answer()?;
             }
-            Input::Undo => match self.chat.history.pop_exchange() {
-                Some(text) => self.tell(&format!("taken back: {}", first_line(&text))),
-                None => return Err(CliError::usage("there is nothing to take back")),
-            },
-            Input::Clear => self.chat.history.clear(),
+            Input::Undo => {
+                let Some(text) = self.chat.history.pop_exchange() else {
+                    return Err(CliError::usage("there is nothing to take back"));
+                };
+                self.chat.recount();
+                self.tell(&format!("taken back: {}", first_line(&text)));
+            }
+            Input::Clear => {
+                self.chat.history.clear();
+                self.chat.recount();
+            }
             Input::Help => output::print(&format!("{}\n", command::HELP))?,
             Input::System(None) => {
                 let system = self.chat.history.system.clone();
                 self.tell(&system.unwrap_or_else(|| "no system message of ours".to_owned()));
             }
-            Input::System(text) => self.chat.history.system = text,
+            Input::System(text) => {
+                self.chat.history.system = text;
+                self.chat.recount();
+            }
             Input::Save(file) => self.save(Path::new(&file))?,
             Input::Load(file) => {
                 self.chat.history = History::load(Path::new(&file))?;
                 self.saved = Some(file.into());
+                self.chat.recount();
             }
             Input::Set(None) => self.tell(&settings::shown(&self.chat.settings)),
             Input::Set(Some((name, value))) => self.set(name, value)?,
@@ -193,7 +204,10 @@ impl Talk<'_> {
         self.set.push((name, value));
         let tokenizer = &self.chat.engine.tokenizer;
         match settings::changed(&self.set, &self.path, &self.gguf, tokenizer) {
-            Ok(settings) => self.chat.settings = settings,
+            Ok(settings) => {
+                self.tell(&settings::shown(&settings));
+                self.chat.settings = settings;
+            }
             Err(error) => {
                 self.set.pop();
                 return Err(error);

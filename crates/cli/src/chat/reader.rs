@@ -130,7 +130,7 @@ impl Completer for Hints {
     ) -> rustyline::Result<(usize, Vec<String>)> {
         let typed = line.get(..pos).unwrap_or_default();
         let fits = COMMANDS.iter().filter(|name| !typed.is_empty() && name.starts_with(typed));
-        Ok((0, fits.map(|name| (*name).to_owned()).collect()))
+        Ok((0, fits.map(|name| format!("{name} ")).collect()))
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Chat {
     known: Option<Known>,
     /// Answers given, to the same message, too: each has its own random numbers.
     n_answers: u32,
+    n_tokens: usize,
 }
 
 /// What `/set` changes.
@@ -53,12 +54,25 @@ impl Chat {
         history: History,
         settings: Settings,
     ) -> Self {
-        Self { engine, template, history, settings, known: None, n_answers: 0 }
+        let mut chat =
+            Self { engine, template, history, settings, known: None, n_answers: 0, n_tokens: 0 };
+        chat.recount();
+        chat
     }
 
-    /// Tokens of the context in use, and how many there are.
+    /// Tokens of the chat, and how many the context holds.
     pub(super) fn fill(&self) -> (usize, usize) {
-        (self.engine.context.len(0), self.engine.context.n_ctx())
+        (self.n_tokens, self.engine.context.n_ctx())
+    }
+
+    /// The history was changed: counts its tokens.
+    pub(super) fn recount(&mut self) {
+        let prompt = self.template.render(&self.history.conversation());
+        self.n_tokens = match prompt {
+            Ok(prompt) if !self.history.is_empty() => self.ids(&prompt).len(),
+            // What a template refuses is told when there is something to answer.
+            _ => 0,
+        };
     }
 
     /// Answers the last message, which is the user's. Without an answer, the history is as before.
@@ -97,6 +111,7 @@ impl Chat {
             ids = shorter_ids;
             ids.extend(&written);
         };
+        self.n_tokens = self.engine.context.len(0);
         let text = text.finish(&mut *emit)?;
         self.known = (end != End::Stop).then(|| Known { text: prompt + &text, ids });
         if !text.is_empty() || end != End::Interrupted {
