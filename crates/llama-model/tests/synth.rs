@@ -149,6 +149,6 @@ fn impossible_models_are_refused() {
     let odd = Shape { n_embd: 160, ..tiny };
     let model = SynthModel::new(SynthOptions::new(odd, GgmlType::Q4_K)).unwrap();
     assert_eq!(model.to_bytes().unwrap_err().code(), "E-ARGUMENT");
-    let unknown = SynthModel::new(SynthOptions::new(tiny, GgmlType::IQ4_XS)).unwrap();
+    let unknown = SynthModel::new(SynthOptions::new(tiny, GgmlType::TQ2_0)).unwrap();
     assert_eq!(unknown.to_bytes().unwrap_err().code(), "E-ARGUMENT");
 }
