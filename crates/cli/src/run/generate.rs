@@ -123,7 +123,7 @@ fn decode<'c>(
     sequence: &[u32],
     n_kept: usize,
 ) -> Result<&'c [f32], ModelError> {
-    context.truncate(0, n_kept);
+    let n_kept = context.truncate(0, n_kept);
     let new = sequence.get(n_kept..).unwrap_or_default();
     // All but the last batch, which gives the logits.
     let n_before = new.len().saturating_sub(1) / N_BATCH * N_BATCH;

@@ -4,7 +4,7 @@
 //! computed directly. What llama.cpp and `Fast` differ from this by is their error.
 
 use super::rows::{matrix_rows, pool, token_rows};
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -318,7 +318,7 @@ impl KvStore for Cache {
         Ok(())
     }
 
-    fn rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+    fn rows(&self, _: usize, _: usize, _: usize, _: usize) -> Option<Rows> {
         None
     }
 }
