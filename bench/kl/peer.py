@@ -1,6 +1,6 @@
 """How far a build of llama.cpp is from given logits; run.py runs it with the Python of that build.
 
-    python peer.py '{"model": FILE, "text": FILE, "n_ctx": 512, "n_chunk": 5, "truth": FILE.npy, "threads": 2,
+    python peer.py '{"model": FILE, "text": FILE, "n_ctx": 512, "n_chunk": 4, "truth": FILE.npy, "threads": 2,
                      "scalar": false, "repack": true, "flash": false}'
 
 prints the KL divergence of each row, a JSON list. `truth` holds the logits of the text in chunks, as `lockstep

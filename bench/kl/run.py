@@ -7,8 +7,8 @@
 
 The truth is `--numerics oracle`: f64 throughout, nothing rounded but the weights. Compared with it are `fast`, llama.cpp's
 scalar build R and its native build N (golden/README.md has both), N with each of repacking off and on, and flash
-attention off and on; the closest of the four counts. The text is golden/text: a chapter, and prompts of code, tables
-and several languages; its tokens are computed in chunks of 512, and all rows of logits are compared.
+attention off and on; the closest of the four counts. The text is golden/text: prompts of code, tables
+and several languages, and a chapter; its tokens are computed in chunks of 512, and all rows of logits are compared.
 
 Needs numpy, which the Python of a build of llama.cpp has, and half an hour on two cores. Writes the table into
 bench/RESULTS.md, together with what bench/peers/run.py measured.
@@ -31,7 +31,7 @@ import run as peers  # noqa: E402
 
 KL = ROOT / "bench" / "kl"
 RESULTS = KL / "results.json"
-N_CTX, N_CHUNK = 512, 5
+N_CTX, N_CHUNK = 512, 4
 # Of N: weights repacked or not, flash attention or not.
 NATIVE = {f"--repack {repack} -fa {'on' if flash else 'off'}": {"repack": bool(repack), "flash": bool(flash)}
           for repack in (0, 1) for flash in (0, 1)}
@@ -45,7 +45,7 @@ def models():
 def text(work):
     """A file of the golden texts."""
     prompts = json.loads((ROOT / "golden" / "text" / "prompts.json").read_text("utf-8"))
-    parts = [(ROOT / "golden" / "text" / "rabbit-hole.txt").read_text("utf-8"), *(p["text"] for p in prompts)]
+    parts = [*(p["text"] for p in prompts), (ROOT / "golden" / "text" / "rabbit-hole.txt").read_text("utf-8")]
     path = work / "text.txt"
     path.write_text("\n\n".join(part.strip("\n") for part in parts) + "\n", "utf-8")
     return path
@@ -60,7 +60,7 @@ def lockstep_logits(options, path, numerics, out):
     """Writes the logits that lockstep computes."""
     partial = out.with_suffix(".partial.npy")
     partial.unlink(missing_ok=True)
-    peers.call(options.lockstep, "perplexity", "-m", path, "-f", options.text, "-c", N_CTX, "--chunks", N_CHUNK,
+    peers.call(options.lockstep, "perplexity", path, "-f", options.text, "-c", N_CTX, "--chunks", N_CHUNK,
                "-t", options.threads, "--numerics", numerics, "--logits", partial)
     os.replace(partial, out)
     return out
