@@ -36,8 +36,8 @@ fn reference_writes_the_text_of_llama_cpp() {
 
 #[test]
 fn fast_writes_the_text_of_llama_cpp() {
-    for name in MODELS {
-        text::check_fast(name, &registry(name));
+    for name in ["qwen2.5-coder-0.5b"] {
+        println!("{}", text::check_fast(name, &registry(name)));
     }
 }
 

@@ -72,28 +72,32 @@ fn compare(model: &Arc<Model>, name: &str) -> Vec<Compared> {
 ///
 /// That alone would let a sloppy `Fast` pass on texts without near ties. So its gaps must not be further from R's
 /// than the native build's are: the difference of the mean squares, step by step, is not above zero by more than
-/// chance explains (a bootstrap over the same steps).
-pub(crate) fn check_fast(name: &str, path: &Path) {
+/// chance explains (a bootstrap over the same steps). Returns what was found.
+pub(crate) fn check_fast(name: &str, path: &Path) -> String {
     let model = load(path, Numerics::Fast);
     let steps = compare(&model, name);
     let noise = steps.iter().map(|s| (s.gaps[1] - s.gaps[0]).abs()).fold(0.0, f64::max);
     let others: Vec<&Compared> = steps.iter().filter(|s| s.ids.0 != s.ids.1).collect();
+    let (n_ties, n_steps) = (others.len(), steps.len());
+    let squares = |i: usize| steps.iter().map(move |s| (s.gaps[i] - s.gaps[0]).powi(2));
+    let rms = |i| (squares(i).sum::<f64>() / n_steps as f64).sqrt();
+    let found = format!(
+        "Fast, {name}: {n_ties} of {n_steps} steps are near ties that went the other way; gaps change by {:.3} rms, \
+         native {:.3}",
+        rms(2),
+        rms(1)
+    );
     for Compared { place, ids: (id, want), gaps: [gap, ..] } in &others {
         assert!(
             *gap < noise,
             "{name}, {place}: {id} for {want}; llama.cpp's gap is {gap}, its builds differ by {noise}"
         );
     }
-    let (n_ties, n_steps) = (others.len(), steps.len());
-    println!("Fast, {name}: {n_ties} of {n_steps} steps are near ties that went the other way");
-    assert!(n_ties * 100 <= n_steps * 3, "{name}: {n_ties} of {n_steps} used the exception");
-
-    let squares = |i: usize| steps.iter().map(move |s| (s.gaps[i] - s.gaps[0]).powi(2));
-    let rms = |i| (squares(i).sum::<f64>() / n_steps as f64).sqrt();
-    println!("Fast, {name}: gaps change by {:.3} rms, native {:.3}", rms(2), rms(1));
+    assert!(n_ties * 100 <= n_steps * 3, "used the exception too often: {found}");
     let excess: Vec<f64> = squares(2).zip(squares(1)).map(|(fast, n)| fast - n).collect();
     let low = bootstrap_low(&excess);
-    assert!(low <= 0.0, "{name}: the gaps of Fast change more than native ones, by {low} at least");
+    assert!(low <= 0.0, "gaps change more than native ones, by {low} at least: {found}");
+    found
 }
 
 /// The lower end of the 95 % interval of the mean of `values`, from 2,000 resamples.
