@@ -68,7 +68,13 @@ fn compare(model: &Arc<Model>, name: &str) -> Vec<Compared> {
 }
 
 /// `Fast` computes in another order, so where two tokens are nearly equal it may choose the other: only where R's gap
-/// is below the largest change of a gap from R to the native build, over all steps of the model, and rarely.
+/// is below the largest change of a gap from R to the native build, over all steps of the model, and rarely: at most at
+/// 3 % of the steps.
+///
+/// Of a model with many small gaps that would be more than llama.cpp keeps. If the changes `d` from R to the native build
+/// came at other steps than they did, R's gap `g` would be overcome at a step with the probability `p` = share of the `d`
+/// below `-g`, and at the sum of all `p` steps on average, with the variance of the sum of `p (1 - p)`. Where this
+/// average is above 3 %, it is the bar, and twice the deviation. (Gemma-3-270M: 4.7 %, and 3.5 % in the native build.)
 ///
 /// That alone would let a sloppy `Fast` pass on texts without near ties. So its gaps must not be further from R's
 /// than the native build's are: the difference of the mean squares, step by step, is not above zero by more than
@@ -93,11 +99,21 @@ pub(crate) fn check_fast(name: &str, path: &Path) -> String {
             "{name}, {place}: {id} for {want}; llama.cpp's gap is {gap}, its builds differ by {noise}"
         );
     }
-    assert!(n_ties * 100 <= n_steps * 3, "used the exception too often: {found}");
+    let allowed = allowed_ties(&steps);
+    assert!(n_ties as f64 <= allowed, "more than {allowed:.1} exceptions: {found}");
     let excess: Vec<f64> = squares(2).zip(squares(1)).map(|(fast, n)| fast - n).collect();
     let low = bootstrap_low(&excess);
     assert!(low <= 0.0, "gaps change more than native ones, by {low} at least: {found}");
     found
+}
+
+/// At how many steps `Fast` may choose another token.
+fn allowed_ties(steps: &[Compared]) -> f64 {
+    let (n, bar) = (steps.len() as f64, steps.len() as f64 * 0.03);
+    let overcome = |gap: f64| steps.iter().filter(|s| gap + s.gaps[1] - s.gaps[0] < 0.0).count();
+    let p: Vec<f64> = steps.iter().map(|s| overcome(s.gaps[0]) as f64 / n).collect();
+    let (mean, variance) = (p.iter().sum::<f64>(), p.iter().map(|p| p * (1.0 - p)).sum::<f64>());
+    if mean > bar { mean + 2.0 * variance.sqrt() } else { bar }
 }
 
 /// The lower end of the 95 % interval of the mean of `values`, from 2,000 resamples.
