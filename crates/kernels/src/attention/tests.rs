@@ -269,7 +269,7 @@ fn rings_are_the_whole_cache() {
             whole.store_all(&teams[1], 1, tokens, &k, &v);
             let layer = |cache| Attention { il: 1, n_swa: Some(n_swa), ..plain(cache, 4) };
             // All of a short run; of a long one, what is near a chunk's ends.
-            let near = |pos: usize| n_batch > 1 || pos % CHUNK < 3 || pos % 97 == 0;
+            let near = |pos: usize| n_batch > 1 || pos % CHUNK < 3 || pos.is_multiple_of(97);
             if !near(tokens[0].1) {
                 continue;
             }
