@@ -36,7 +36,7 @@ FORMATS = {
     "iq4_xs": (23, 256, 136, (0,), "dequantize_row_iq4_xs"),
     "mxfp4": (39, 32, 17, (0,), "dequantize_row_mxfp4"),
 }
-QUANTIZED_TO = ["f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_K", "q5_K", "q6_K"]
+QUANTIZED_TO = ["f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_K", "q5_K", "q6_K", "iq4_nl", "iq4_xs"]
 # name: (elements, bytes, function)
 ACTIVATIONS = {
     "q8_0": (32, 34, "quantize_row_q8_0_ref"),

@@ -26,6 +26,8 @@ FILE_TYPES = [
     ("Q5_K_M", llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_K_M),
     ("Q4_K_M", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M),
     ("Q4_0", llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0),
+    ("IQ4_NL", llama_cpp.LLAMA_FTYPE_MOSTLY_IQ4_NL),
+    ("IQ4_XS", llama_cpp.LLAMA_FTYPE_MOSTLY_IQ4_XS),
 ]
 
 

@@ -215,7 +215,7 @@ pub(crate) struct QuantizeArgs {
     pub(crate) src: OsString,
     /// The file to write
     pub(crate) dst: PathBuf,
-    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M or Q4_0
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, IQ4_NL or IQ4_XS
     #[arg(value_name = "TYPE")]
     pub(crate) ty: String,
     /// Also take a source that is quantized already; the losses add up
@@ -334,7 +334,7 @@ pub(crate) struct SynthArgs {
     /// tiny, smollm2-135m, qwen2.5-0.5b, tinyllama-1.1b, llama-3.2-1b or llama-3.1-8b
     #[arg(long, value_name = "NAME")]
     pub(crate) shape: String,
-    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1 or Q4_0
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or IQ4_XS
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) ty: String,
     /// The file to write

@@ -43,7 +43,10 @@ fn the_same_seed_gives_the_same_file() {
 
 #[test]
 fn every_type_runs() {
-    for ty in ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q4_1", "Q5_0"] {
+    for ty in [
+        "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q4_1", "Q5_0", "IQ4_NL",
+        "IQ4_XS",
+    ] {
         let (_folder, path) = synth("tiny", ty);
         let args = ["run", "-m", arg(&path), "--ids", "1,300", "-n", "2", "--temp", "0", "--json"];
         let report = run(&args).expect_success().json();

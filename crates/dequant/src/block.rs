@@ -94,7 +94,7 @@ blocks! {
 
 quantizers! {
     BlockF32 BlockF16 BlockBF16 BlockQ4_0 BlockQ4_1 BlockQ5_0 BlockQ5_1 BlockQ8_0 BlockQ8_1
-    BlockQ4_K BlockQ5_K BlockQ6_K BlockQ8_K
+    BlockQ4_K BlockQ5_K BlockQ6_K BlockQ8_K BlockIQ4_NL BlockIQ4_XS
 }
 
 /// Runs `$body` with `$B` naming the block type of `$ty`, as `Some`; `None` for a type not in the table. The tables
@@ -110,7 +110,8 @@ macro_rules! with_block {
     (target $ty:expr, $B:ident => $body:expr) => {
         $crate::block::with_block!(@match $ty, $B => $body,
             F32 BlockF32, F16 BlockF16, BF16 BlockBF16, Q4_0 BlockQ4_0, Q4_1 BlockQ4_1, Q5_0 BlockQ5_0,
-            Q5_1 BlockQ5_1, Q8_0 BlockQ8_0, Q4_K BlockQ4_K, Q5_K BlockQ5_K, Q6_K BlockQ6_K)
+            Q5_1 BlockQ5_1, Q8_0 BlockQ8_0, Q4_K BlockQ4_K, Q5_K BlockQ5_K, Q6_K BlockQ6_K,
+            IQ4_NL BlockIQ4_NL, IQ4_XS BlockIQ4_XS)
     };
     (@match $ty:expr, $B:ident => $body:expr, $($variant:ident $block:ident),*) => {
         match $ty {

@@ -7,9 +7,12 @@
 //! qs[16 j + l], j = 0..8: low nibble = weight 32 j + l, high nibble = weight 32 j + 16 + l
 //! x = (d * (scale - 32)) * table[q]
 //! ```
-//! Source: `block_iq4_xs` in ggml's `ggml-common.h`; `dequantize_row_iq4_xs` in `ggml-quants.c`.
-use crate::f16_to_f32;
-use crate::iq4_nl::{IQ4_VALUES, look_up};
+//! Source: `block_iq4_xs` in ggml's `ggml-common.h`; `dequantize_row_iq4_xs` and `quantize_row_iq4_nl_impl` in
+//! `ggml-quants.c`.
+use crate::fit::nearest_int;
+use crate::iq4_nl::{self, IQ4_VALUES, look_up};
+use crate::q4_0::signed_max;
+use crate::{f16_to_f32, f32_to_f16};
 
 /// 256 weights of 4 bits, uneven steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,5 +67,29 @@ impl BlockIQ4_XS {
             *out = out.map(|q| d * q);
         }
         out
+    }
+    /// The block nearest to `x`, errors weighted with x², with the scale that makes the sub-block scale of largest
+    /// magnitude 0 (that is, -32).
+    #[must_use]
+    pub fn encode(x: &[f32; 256]) -> Self {
+        let groups = x.as_chunks::<32>().0;
+        let scales: [f32; 8] = std::array::from_fn(|j| iq4_nl::scale(&groups[j]));
+        let d = -signed_max(&scales) / 32.0;
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        let codes = scales.map(|scale| {
+            let [code, ..] = nearest_int(inverse * scale).clamp(-32, 31).to_le_bytes();
+            code.cast_signed()
+        });
+        let mut block = Self { d: f32_to_f16(d), scales_h: [0; 2], scales_l: [0; 4], qs: [0; 128] };
+        let mut high = 0;
+        let parts = groups.iter().zip(codes).zip(block.qs.as_chunks_mut().0);
+        for (j, ((x, code), qs)) in parts.enumerate() {
+            *qs = iq4_nl::pack(d * f32::from(code), x);
+            let stored = (code + 32).cast_unsigned();
+            block.scales_l[j / 2] |= (stored & 15) << (4 * (j % 2));
+            high |= u16::from(stored >> 4) << (2 * j);
+        }
+        block.scales_h = high.to_le_bytes();
+        block
     }
 }

@@ -161,16 +161,17 @@ pub fn quantize_file(
 }
 
 /// The types that a file of `file_type` gives to the tensors of a dense model: name, present type and dimensions
-/// (innermost first) of each, layers ascending.
+/// (innermost first) of each, layers ascending. `n_gqa` is the number of query heads to a head of K and V.
 pub(crate) fn mix_types<'a>(
     architecture: &str,
     n_layer: usize,
+    n_gqa: usize,
     file_type: FileType,
     tensors: impl Iterator<Item = (&'a str, GgmlType, &'a [u64])>,
 ) -> Result<Vec<GgmlType>, QuantizeError> {
     let sources: Vec<Source<'_>> =
         tensors.map(|(name, ty, ne)| Source { name, ty, ne: trimmed(ne) }).collect();
-    let facts = Facts { architecture, n_layer, n_expert: 0, is_70b: false };
+    let facts = Facts { architecture, n_layer, n_expert: 0, n_gqa, is_70b: false };
     Ok(mix::choose(facts, file_type, &sources)?.types)
 }
 
@@ -201,7 +202,9 @@ fn facts<'a>(metadata: &Metadata<'a>) -> Result<Facts<'a>, QuantizeError> {
         ("qwen2" | "deci" | "olmo", 80) | ("jais2", 68) => true,
         _ => false,
     };
-    Ok(Facts { architecture, n_layer: n_layer as usize, n_expert: n_expert as usize, is_70b })
+    let n_gqa = n_head.unwrap_or(0).checked_div(n_head_kv.unwrap_or(0)).unwrap_or(0) as usize;
+    let (n_layer, n_expert) = (n_layer as usize, n_expert as usize);
+    Ok(Facts { architecture, n_layer, n_expert, n_gqa, is_70b })
 }
 
 /// A number, or the first of an array of numbers (one a layer).

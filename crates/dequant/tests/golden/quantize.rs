@@ -45,7 +45,10 @@ macro_rules! formats {
         }
     };
 }
-formats! { f16 F16 bf16 BF16 q4_0 Q4_0 q4_1 Q4_1 q5_0 Q5_0 q5_1 Q5_1 q8_0 Q8_0 q4_k Q4_K q5_k Q5_K q6_k Q6_K }
+formats! {
+    f16 F16 bf16 BF16 q4_0 Q4_0 q4_1 Q4_1 q5_0 Q5_0 q5_1 Q5_1 q8_0 Q8_0 q4_k Q4_K q5_k Q5_K q6_k Q6_K
+    iq4_nl IQ4_NL iq4_xs IQ4_XS
+}
 
 macro_rules! activations {
     ($($test:ident $block:ident $function:ident $name:literal)*) => {$(

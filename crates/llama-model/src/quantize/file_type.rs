@@ -42,6 +42,8 @@ file_types! {
     Q5_K_M = 17, "Q5_K_M", Q5_K;
     Q4_K_M = 15, "Q4_K_M", Q4_K;
     Q4_0 = 2, "Q4_0", Q4_0;
+    IQ4_NL = 25, "IQ4_NL", IQ4_NL;
+    IQ4_XS = 30, "IQ4_XS", IQ4_XS;
 }
 
 impl FileType {

@@ -15,6 +15,8 @@ pub(super) struct Facts<'a> {
     pub(super) n_layer: usize,
     /// Experts; 0 or 1 for a dense model.
     pub(super) n_expert: usize,
+    /// Query heads to a head of K and V (of the first layer).
+    pub(super) n_gqa: usize,
     /// Whether it is what llama.cpp calls a 70B model.
     pub(super) is_70b: bool,
 }
@@ -177,6 +179,7 @@ impl Mixer<'_> {
     fn by_role(&mut self, tensor: &Source<'_>) -> Result<GgmlType, QuantizeError> {
         let base = self.file_type.tensor_type();
         let is_mix = matches!(self.file_type, FileType::Q4_K_M | FileType::Q5_K_M);
+        let is_iq4 = matches!(self.file_type, FileType::IQ4_NL | FileType::IQ4_XS);
         let is_falcon = self.facts.architecture == "falcon";
         let eight_experts = self.facts.n_expert == 8;
         Ok(match Role::of(tensor.name) {
@@ -188,6 +191,8 @@ impl Mixer<'_> {
                 match base {
                     // 8-bit V is cheap where eight experts outweigh it.
                     _ if eight_experts => GgmlType::Q8_0,
+                    // Few heads of V, for all of which many of queries pay.
+                    _ if is_iq4 && self.facts.n_gqa >= 4 => GgmlType::Q5_K,
                     _ if is_mix && use_more_bits(i, self.n_attn_v) => GgmlType::Q6_K,
                     GgmlType::Q4_K if self.facts.is_70b => GgmlType::Q5_K,
                     _ => base,
@@ -195,7 +200,9 @@ impl Mixer<'_> {
             }
             Role::AttnK if eight_experts => GgmlType::Q8_0,
             Role::AttnOutput
-                if eight_experts && !is_falcon && self.file_type == FileType::Q4_K_M =>
+                if eight_experts
+                    && !is_falcon
+                    && (is_iq4 || self.file_type == FileType::Q4_K_M) =>
             {
                 GgmlType::Q5_K
             }
@@ -208,6 +215,7 @@ impl Mixer<'_> {
                     FileType::Q4_K_M if is_falcon && more => GgmlType::Q5_K,
                     FileType::Q4_K_M if is_falcon => base,
                     _ if is_mix && more => GgmlType::Q6_K,
+                    _ if is_iq4 && il < n / 8 => GgmlType::Q5_K,
                     _ => base,
                 }
             }
@@ -253,6 +261,7 @@ impl Mixer<'_> {
             GgmlType::Q4_K => GgmlType::Q5_0,
             GgmlType::Q5_K => GgmlType::Q5_1,
             GgmlType::Q6_K => GgmlType::Q8_0,
+            GgmlType::IQ4_XS => GgmlType::IQ4_NL,
             _ => wanted,
         };
         if divides(smaller, tensor) { smaller } else { GgmlType::F16 }

@@ -29,7 +29,7 @@ fn model(
 ) -> Model {
     let [n_layer, n_embd, n_ff] = shape;
     let n_layer = usize::try_from(n_layer).unwrap();
-    let facts = Facts { architecture, n_layer, n_expert: 0, is_70b: name == "70B" };
+    let facts = Facts { architecture, n_layer, n_expert: 0, n_gqa: 1, is_70b: name == "70B" };
     Model { name, facts, n_embd, n_ff, layer: layer.to_owned(), ends }
 }
 
@@ -59,6 +59,18 @@ fn models() -> Vec<Model> {
             "8 experts" | "8 experts, split" => 8,
             "16 experts" => 16,
             _ => 0,
+        };
+        model.facts.n_gqa = match model.name {
+            "70B" => 64 / 8,
+            "135M tied" => 9 / 3,
+            "one layer" => 8 / 4,
+            "8 experts" | "8 experts, split" => 32 / 8,
+            "16 experts" => 16 / 4,
+            "falcon" => 71,
+            "falcon wide" => 128 / 8,
+            "qwen2" => 14 / 2,
+            "phi3" => 40 / 10,
+            _ => 1,
         };
     }
     models
@@ -131,7 +143,7 @@ fn types_are_those_of_the_reference() {
 fn fallbacks_are_counted() {
     let ne = [80, 96];
     let tensor = |name| Source { name, ty: GgmlType::F32, ne: &ne };
-    let facts = Facts { architecture: "llama", n_layer: 1, n_expert: 0, is_70b: false };
+    let facts = Facts { architecture: "llama", n_layer: 1, n_expert: 0, n_gqa: 1, is_70b: false };
     let tensors = [tensor("output.weight"), tensor("blk.0.attn_q.weight")];
     let mix = choose(facts, FileType::Q4_0, &tensors).unwrap();
     assert_eq!((mix.n_fallback, &mix.types[..]), (2, &[GgmlType::F16; 2][..]));
@@ -140,7 +152,7 @@ fn fallbacks_are_counted() {
 #[test]
 fn experts_need_a_layer() {
     let ne = [256, 256, 4];
-    let facts = Facts { architecture: "llama", n_layer: 3, n_expert: 4, is_70b: false };
+    let facts = Facts { architecture: "llama", n_layer: 3, n_expert: 4, n_gqa: 1, is_70b: false };
     for name in ["blk.3.ffn_down_exps.weight", "blk.x.ffn_up_exps.weight", "ffn_gate_exps.weight"] {
         let tensor = Source { name, ty: GgmlType::F32, ne: &ne };
         let error = choose(facts, FileType::Q4_K_M, &[tensor]).unwrap_err();

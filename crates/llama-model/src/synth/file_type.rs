@@ -74,13 +74,13 @@ impl SynthFileType {
         tensors: &[SynthTensor],
     ) -> Result<Vec<GgmlType>, ModelError> {
         let listed = tensors.iter().map(|t| (t.name.as_str(), t.ty, t.ne.as_slice()));
-        let (arch, n_layer) = (options.arch, options.shape.n_layer);
-        let mut types = quantize::mix_types(arch, n_layer, self.rules, listed).map_err(|e| {
-            ModelError::Argument {
-                what: "the file type of a random model",
-                found: self.name.to_owned(),
-                allowed: format!("one with rules for it ({e})"),
-            }
+        let (arch, shape) = (options.arch, &options.shape);
+        let n_gqa = shape.n_head.checked_div(shape.n_head_kv).unwrap_or(0);
+        let types = quantize::mix_types(arch, shape.n_layer, n_gqa, self.rules, listed);
+        let mut types = types.map_err(|e| ModelError::Argument {
+            what: "the file type of a random model",
+            found: self.name.to_owned(),
+            allowed: format!("one with rules for it ({e})"),
         })?;
         // Vectors are F32 whatever the file type, and so are the matrices of a file of F32.
         let replaced = self.rules.tensor_type();
