@@ -1,5 +1,6 @@
 //! What the tests of several modules share: random numbers, random weights, the plainest form of each product.
 
+use crate::Isa;
 use crate::format::{self, Float, Format, with_format};
 use dequant::{BlockQ8_1, BlockQ8_K, GgmlType, Quantize};
 
@@ -22,6 +23,18 @@ pub(crate) const TYPES: [GgmlType; 16] = [
     GgmlType::IQ4_XS,
     GgmlType::MXFP4,
 ];
+
+/// Every instruction set of this CPU, and AVX2 with dot products as AVX-512 encodes them.
+pub(crate) fn isas() -> impl Iterator<Item = Isa> {
+    #[cfg(target_arch = "x86_64")]
+    let more = match Isa::from_name("avx512") {
+        Some(Isa::Avx512(token)) => Some(Isa::Avx2(token.avx2_evex())),
+        _ => None,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let more = None;
+    Isa::available().chain(more)
+}
 
 /// Reproducible random numbers (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 use super::{Linear, linears};
-use crate::testing::{Rng, TYPES, naive_dot, same};
+use crate::testing::{Rng, TYPES, isas, naive_dot, same};
 use crate::{ActForms, Acts, Arena, Isa, Matrix, Team};
 use dequant::GgmlType;
 
@@ -77,7 +77,7 @@ fn every_row_count_and_length_on_every_isa() {
             for n_rows in (1..=40).step_by(if n_cols > 300 { 13 } else { 1 }) {
                 let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
                 let x = rng.activations(n_cols);
-                Isa::available().for_each(|isa| w.check(isa, &team, &x));
+                isas().for_each(|isa| w.check(isa, &team, &x));
             }
         }
     }
@@ -91,7 +91,7 @@ fn every_batch_size_on_every_isa() {
         let w = Weights::new(&mut rng, &team, ty, 19, n_cols);
         for n_tokens in (1..=9).chain([16, 17, 64, 255, 256, 257]) {
             let x = rng.activations(n_cols * n_tokens);
-            Isa::available().for_each(|isa| w.check(isa, &team, &x));
+            isas().for_each(|isa| w.check(isa, &team, &x));
         }
     }
 }
@@ -106,7 +106,7 @@ fn long_rows_and_many_tokens() {
         let w = Weights::new(&mut rng, &team, ty, 45, n_cols);
         let x = rng.activations(n_cols * n_tokens);
         let want = w.product(Isa::Scalar, &team, &x);
-        for isa in Isa::available() {
+        for isa in isas() {
             let got = w.product(isa, &team, &x);
             let differs = got.iter().zip(&want).position(|(got, want)| !same(*got, *want));
             assert_eq!(differs, None, "{}, {isa}", ty.name());
@@ -171,7 +171,7 @@ fn extreme_codes_do_not_overflow() {
             let w = Weights::from_bytes(&team, ty, 16, n_cols, bytes);
             for (even, odd) in [(127.0, 127.0), (-127.0, -127.0), (127.0, -127.0)] {
                 let x: Vec<f32> = [even, odd].into_iter().cycle().take(n_cols * 5).collect();
-                Isa::available().for_each(|isa| {
+                isas().for_each(|isa| {
                     w.check(isa, &team, &x[..n_cols]);
                     w.check(isa, &team, &x);
                 });
@@ -202,7 +202,7 @@ fn extreme_scales_and_activations() {
                 x.iter_mut().for_each(|x| *x *= size);
                 x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
                 let n_tokens = 1 + i % 2;
-                Isa::available().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
+                isas().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
             }
         }
     }
@@ -216,7 +216,7 @@ fn a_nan_reaches_the_output() {
         let w = Weights::new(&mut rng, &team, ty, 3, n_cols);
         let mut x = rng.activations(n_cols * 2);
         x[n_cols / 2] = f32::NAN;
-        for isa in Isa::available() {
+        for isa in isas() {
             let out = w.product(isa, &team, &x);
             assert!(out[..3].iter().all(|x| x.is_nan()), "{}, {isa}: {out:?}", ty.name());
             assert!(out[3..].iter().all(|x| x.is_finite()), "{}, {isa}: {out:?}", ty.name());
