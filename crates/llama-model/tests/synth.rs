@@ -59,6 +59,7 @@ fn weights_have_the_wanted_size() {
             let wanted = match tensor.name() {
                 "token_embd.weight" if gguf.find_tensor("output.weight").is_some() => 1.0,
                 "token_embd.weight" => 2.0 / n_in.sqrt(),
+                "position_embd.weight" => 1.0,
                 _ => 1.0 / n_in.sqrt(),
             };
             let name = format!("{name} {}", tensor.name());
