@@ -1,28 +1,13 @@
 //! What the tests of several modules share: random numbers, random weights, the plainest form of each product.
 
-use crate::Isa;
 use crate::format::{self, Float, Format, with_format};
+use crate::{Isa, Matrix};
 use dequant::{BlockQ8_1, BlockQ8_K, GgmlType, Quantize};
 
 /// Every type with kernels.
-pub(crate) const TYPES: [GgmlType; 16] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2_K,
-    GgmlType::Q3_K,
-    GgmlType::Q4_K,
-    GgmlType::Q5_K,
-    GgmlType::Q6_K,
-    GgmlType::IQ4_NL,
-    GgmlType::IQ4_XS,
-    GgmlType::MXFP4,
-];
+pub(crate) fn types() -> impl Iterator<Item = GgmlType> {
+    GgmlType::ALL.iter().copied().filter(|ty| Matrix::is_supported(*ty))
+}
 
 /// Every instruction set of this CPU, and AVX2 with dot products as AVX-512 encodes them.
 pub(crate) fn isas() -> impl Iterator<Item = Isa> {
