@@ -9,25 +9,6 @@ use dequant::GgmlType;
 use kernels::{Acts, Arena, Isa, Linear, Matrix, Team, linears};
 use std::time::{Duration, Instant};
 
-const TYPES: [GgmlType; 16] = [
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2_K,
-    GgmlType::Q3_K,
-    GgmlType::Q4_K,
-    GgmlType::Q5_K,
-    GgmlType::Q6_K,
-    GgmlType::IQ4_NL,
-    GgmlType::IQ4_XS,
-    GgmlType::MXFP4,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::F32,
-];
-
 struct Options {
     filter: String,
     n_threads: usize,
@@ -135,7 +116,8 @@ fn main() {
         "type", "isa", "tokens", "us", "GB/s", "GMAC/s"
     );
     let mut rng = Rng(0x1234_5678_9ABC_DEF1);
-    for ty in TYPES.into_iter().filter(|ty| ty.name().contains(&options.filter)) {
+    let types = GgmlType::ALL.iter().copied().filter(|ty| Matrix::is_supported(*ty));
+    for ty in types.filter(|ty| ty.name().contains(&options.filter)) {
         if n_cols % ty.block_elems() != 0 {
             continue;
         }

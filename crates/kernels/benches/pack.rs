@@ -7,24 +7,6 @@ use dequant::GgmlType;
 use kernels::{Arena, Isa, Matrix, Team};
 use std::time::Instant;
 
-const TYPES: [GgmlType; 16] = [
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2_K,
-    GgmlType::Q3_K,
-    GgmlType::Q4_K,
-    GgmlType::Q5_K,
-    GgmlType::Q6_K,
-    GgmlType::IQ4_NL,
-    GgmlType::IQ4_XS,
-    GgmlType::MXFP4,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::F32,
-];
 const ROUNDS: usize = 15;
 
 fn main() {
@@ -35,7 +17,8 @@ fn main() {
     let team = Team::new(n_threads).unwrap();
     let (n_rows, n_cols) = (4096, 2048);
     println!("{n_rows} x {n_cols}, {n_threads} threads: GB/s again, GB/s into fresh memory");
-    for ty in TYPES.into_iter().filter(|ty| ty.name().contains(&filter)) {
+    let types = GgmlType::ALL.iter().copied().filter(|ty| Matrix::is_supported(*ty));
+    for ty in types.filter(|ty| ty.name().contains(&filter)) {
         let n_bytes = ty.row_bytes(n_cols).unwrap() * n_rows;
         let bytes: Vec<u8> = (0..n_bytes).map(|i| (i * 31 % 251).to_le_bytes()[0]).collect();
         let mut fresh = f64::INFINITY;

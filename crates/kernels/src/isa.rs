@@ -13,7 +13,8 @@ use std::fmt;
 pub enum Isa {
     /// Plain Rust: on every CPU, and the definition of what the others compute.
     Scalar,
-    /// AVX2 with FMA and F16C: x86-64 since 2013 (Intel Haswell, AMD Zen).
+    /// AVX2 with FMA and F16C: x86-64 since 2013 (Intel Haswell, AMD Zen). There are two of these where AVX-VNNI is, with
+    /// its dot products (`"avxvnni"`: Intel Alder Lake of 2021, AMD Zen 5) and without.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     /// AVX-512 with VNNI: x86-64 servers since 2019 (Intel Cascade Lake), AMD since Zen 4.
@@ -27,7 +28,33 @@ pub enum Isa {
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
+pub struct Avx2 {
+    vnni: Option<Vnni256>,
+}
+
+/// Proof that the CPU also has `vpdpbusd` for registers of 256 bits, in an encoding.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vnni256(Encoding);
+
+/// How an instruction is written down.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// AVX-VNNI.
+    Vex,
+    /// AVX-512 VL and VNNI. Where these are, wider registers are better: only tests use it, on CPUs without the other.
+    #[cfg(test)]
+    Evex,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Vnni256 {
+    /// How it is encoded.
+    pub(crate) fn encoding(self) -> Encoding {
+        self.0
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 impl Avx2 {
@@ -36,7 +63,18 @@ impl Avx2 {
         (is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c"))
-        .then_some(Self(()))
+        .then_some(Self { vnni: None })
+    }
+
+    /// The proof with AVX-VNNI, if this CPU has the instructions.
+    fn detect_vnni() -> Option<Self> {
+        let vnni = is_x86_feature_detected!("avxvnni").then_some(Vnni256(Encoding::Vex))?;
+        Self::detect().map(|_| Self { vnni: Some(vnni) })
+    }
+
+    /// The proof for dot products, where they are included.
+    pub(crate) fn vnni(self) -> Option<Vnni256> {
+        self.vnni
     }
 }
 
@@ -71,6 +109,12 @@ impl Avx512 {
     #[cfg(test)]
     pub(crate) fn without_bf16(self) -> Self {
         Self { bf16: None, ..self }
+    }
+
+    /// The proof for AVX2 with the 256-bit form of its dot products.
+    #[cfg(test)]
+    pub(crate) fn avx2_evex(self) -> Avx2 {
+        Avx2 { vnni: Some(Vnni256(Encoding::Evex)) }
     }
 
     /// The proof for AVX2, which is included.
@@ -112,6 +156,8 @@ impl Isa {
         let best_first = [
             #[cfg(target_arch = "x86_64")]
             Avx512::detect().map(Self::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect_vnni().map(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "aarch64")]
@@ -180,6 +226,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(token) => token.vnni().is_some(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => true,
             _ => false,
@@ -195,11 +243,13 @@ impl Isa {
         }
     }
 
-    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avx512"`, `"neon"`.
+    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512"`, `"neon"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(token) if token.vnni().is_some() => "avxvnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -230,6 +280,16 @@ mod tests {
             assert_eq!(all.iter().filter(|other| other.name() == isa.name()).count(), 1);
         }
         assert_eq!(Isa::from_name("no such instruction set"), None);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn avxvnni_is_found_and_avx512_is_better() {
+        let present = is_x86_feature_detected!("avxvnni");
+        assert_eq!(Isa::from_name("avxvnni").is_some(), present);
+        if let Some(best) = Isa::from_name("avx512") {
+            assert_eq!(Isa::detect(), best);
+        }
     }
 
     /// Tests on every instruction set mean little where none is found.

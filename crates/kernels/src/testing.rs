@@ -1,27 +1,25 @@
 //! What the tests of several modules share: random numbers, random weights, the plainest form of each product.
 
 use crate::format::{self, Float, Format, with_format};
+use crate::{Isa, Matrix};
 use dequant::{BlockQ8_1, BlockQ8_K, GgmlType, Quantize};
 
 /// Every type with kernels.
-pub(crate) const TYPES: [GgmlType; 16] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q2_K,
-    GgmlType::Q3_K,
-    GgmlType::Q4_K,
-    GgmlType::Q5_K,
-    GgmlType::Q6_K,
-    GgmlType::IQ4_NL,
-    GgmlType::IQ4_XS,
-    GgmlType::MXFP4,
-];
+pub(crate) fn types() -> impl Iterator<Item = GgmlType> {
+    GgmlType::ALL.iter().copied().filter(|ty| Matrix::is_supported(*ty))
+}
+
+/// Every instruction set of this CPU, and AVX2 with dot products as AVX-512 encodes them.
+pub(crate) fn isas() -> impl Iterator<Item = Isa> {
+    #[cfg(target_arch = "x86_64")]
+    let more = match Isa::from_name("avx512") {
+        Some(Isa::Avx512(token)) => Some(Isa::Avx2(token.avx2_evex())),
+        _ => None,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let more = None;
+    Isa::available().chain(more)
+}
 
 /// Reproducible random numbers (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 use super::{Gate, Gated, Linear, gated, linears};
-use crate::testing::{Rng, TYPES, naive_dot, same};
+use crate::testing::{Rng, isas, naive_dot, same, types};
 use crate::{ActForms, Acts, Arena, Isa, LayerNorm, Matrix, RowNorm, Team};
 use dequant::GgmlType;
 
@@ -72,12 +72,12 @@ fn columns(ty: GgmlType) -> Vec<usize> {
 #[test]
 fn every_row_count_and_length_on_every_isa() {
     let (mut rng, team) = (Rng::new(1), Team::new(1).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         for n_cols in columns(ty) {
             for n_rows in (1..=40).step_by(if n_cols > 300 { 13 } else { 1 }) {
                 let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
                 let x = rng.activations(n_cols);
-                Isa::available().for_each(|isa| w.check(isa, &team, &x));
+                isas().for_each(|isa| w.check(isa, &team, &x));
             }
         }
     }
@@ -86,12 +86,12 @@ fn every_row_count_and_length_on_every_isa() {
 #[test]
 fn every_batch_size_on_every_isa() {
     let (mut rng, team) = (Rng::new(2), Team::new(1).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         let n_cols = columns(ty)[2];
         let w = Weights::new(&mut rng, &team, ty, 19, n_cols);
         for n_tokens in (1..=9).chain([16, 17, 64, 255, 256, 257]) {
             let x = rng.activations(n_cols * n_tokens);
-            Isa::available().for_each(|isa| w.check(isa, &team, &x));
+            isas().for_each(|isa| w.check(isa, &team, &x));
         }
     }
 }
@@ -100,13 +100,13 @@ fn every_batch_size_on_every_isa() {
 #[test]
 fn long_rows_and_many_tokens() {
     let (mut rng, team) = (Rng::new(10), Team::new(1).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         let k = ty.block_elems();
         let (n_cols, n_tokens) = (if k == 1 { 531 } else { 2048 + 5 * k }, 271);
         let w = Weights::new(&mut rng, &team, ty, 45, n_cols);
         let x = rng.activations(n_cols * n_tokens);
         let want = w.product(Isa::Scalar, &team, &x);
-        for isa in Isa::available() {
+        for isa in isas() {
             let got = w.product(isa, &team, &x);
             let differs = got.iter().zip(&want).position(|(got, want)| !same(*got, *want));
             assert_eq!(differs, None, "{}, {isa}", ty.name());
@@ -132,7 +132,7 @@ fn every_team_size() {
     let mut rng = Rng::new(3);
     for n_threads in [1, 2, 3, 4] {
         let team = Team::new(n_threads).unwrap();
-        for ty in TYPES {
+        for ty in types() {
             let n_cols = columns(ty)[1];
             let w = Weights::new(&mut rng, &team, ty, 100, n_cols);
             for n_tokens in [1, 3, 70] {
@@ -147,7 +147,7 @@ fn every_team_size() {
 fn extreme_codes_do_not_overflow() {
     // All weight codes and all activation codes at their extremes: the largest sums there can be.
     let team = Team::new(1).unwrap();
-    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+    for ty in types().filter(|ty| ty.block_elems() > 1) {
         for fill in [0x00, 0xFF, 0x80, 0x7F, 0x88, 0x0F] {
             let n_cols = 512;
             let mut bytes = vec![fill; ty.row_bytes(n_cols).unwrap() * 16];
@@ -171,7 +171,7 @@ fn extreme_codes_do_not_overflow() {
             let w = Weights::from_bytes(&team, ty, 16, n_cols, bytes);
             for (even, odd) in [(127.0, 127.0), (-127.0, -127.0), (127.0, -127.0)] {
                 let x: Vec<f32> = [even, odd].into_iter().cycle().take(n_cols * 5).collect();
-                Isa::available().for_each(|isa| {
+                isas().for_each(|isa| {
                     w.check(isa, &team, &x[..n_cols]);
                     w.check(isa, &team, &x);
                 });
@@ -184,7 +184,7 @@ fn extreme_codes_do_not_overflow() {
 fn extreme_scales_and_activations() {
     let (mut rng, team) = (Rng::new(4), Team::new(1).unwrap());
     let scales = [0x0000, 0x8000, 0x0001, 0x03FF, 0x0400, 0x7BFF, 0x7C00, 0xFC00, 0x7E00];
-    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+    for ty in types().filter(|ty| ty.block_elems() > 1) {
         for (i, scale) in scales.into_iter().enumerate() {
             let n_cols = ty.block_elems() * 3;
             let mut bytes = rng.weights(ty, 16, n_cols);
@@ -202,7 +202,7 @@ fn extreme_scales_and_activations() {
                 x.iter_mut().for_each(|x| *x *= size);
                 x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
                 let n_tokens = 1 + i % 2;
-                Isa::available().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
+                isas().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
             }
         }
     }
@@ -211,12 +211,12 @@ fn extreme_scales_and_activations() {
 #[test]
 fn a_nan_reaches_the_output() {
     let (mut rng, team) = (Rng::new(5), Team::new(1).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         let n_cols = columns(ty)[2];
         let w = Weights::new(&mut rng, &team, ty, 3, n_cols);
         let mut x = rng.activations(n_cols * 2);
         x[n_cols / 2] = f32::NAN;
-        for isa in Isa::available() {
+        for isa in isas() {
             let out = w.product(isa, &team, &x);
             assert!(out[..3].iter().all(|x| x.is_nan()), "{}, {isa}: {out:?}", ty.name());
             assert!(out[3..].iter().all(|x| x.is_finite()), "{}, {isa}: {out:?}", ty.name());
@@ -276,7 +276,7 @@ fn several_products_with_bias_and_addition() {
 #[test]
 fn close_to_exact_arithmetic() {
     let (mut rng, team) = (Rng::new(7), Team::new(1).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         let (n_rows, n_cols) = (17, 768);
         let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
         let x = rng.activations(n_cols);
@@ -317,7 +317,7 @@ fn close_to_exact_arithmetic() {
 #[test]
 fn no_tokens_and_no_rows_are_fine() {
     let team = Team::new(2).unwrap();
-    for ty in TYPES {
+    for ty in types() {
         let empty = Weights::from_bytes(&team, ty, 0, 256, Vec::new());
         assert!(empty.product(Isa::detect(), &team, &[1.0; 256]).is_empty(), "no rows");
         let w = Weights::new(&mut Rng::new(8), &team, ty, 20, 256);
@@ -354,7 +354,7 @@ fn gated_products_are_those_of_the_steps() {
         let down = weights(down, n_rows, n_ff);
         for n_tokens in [1, 5, 11, 12, 64, 300] {
             let x = rng.activations(n_tokens * n_cols);
-            for (isa, n_threads) in Isa::available().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+            for (isa, n_threads) in isas().flat_map(|isa| [(isa, 1), (isa, 3)]) {
                 let team = Team::new(n_threads).unwrap();
                 for act in [Gate::Silu, Gate::Gelu] {
                     let place = format!("{isa}, {n_threads} threads, {n_tokens} tokens, {act:?}");
@@ -402,8 +402,8 @@ fn normed_rows_are_those_of_the_steps() {
     let (mut rng, n_cols) = (Rng::new(22), 512);
     let weights = rng.activations(2 * n_cols);
     let (weight, bias) = weights.split_at(n_cols);
-    let forms: ActForms = TYPES.iter().map(|ty| crate::ActForm::of(*ty)).collect();
-    for (isa, n_threads) in Isa::available().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+    let forms: ActForms = types().map(crate::ActForm::of).collect();
+    for (isa, n_threads) in isas().flat_map(|isa| [(isa, 1), (isa, 3)]) {
         let team = Team::new(n_threads).unwrap();
         for n_tokens in [1, 6, 7, 100] {
             let x = rng.activations(n_tokens * n_cols);

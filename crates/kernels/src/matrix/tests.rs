@@ -1,6 +1,6 @@
 use super::Matrix;
 use crate::format::{self, Format, Header, ROWS, with_format};
-use crate::testing::{Rng, TYPES, same};
+use crate::testing::{Rng, same, types};
 use crate::{Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
 
@@ -9,7 +9,7 @@ fn rows_come_back_exactly() {
     let mut rng = Rng::new(21);
     for n_threads in [1, 3] {
         let team = Team::new(n_threads).unwrap();
-        for ty in TYPES {
+        for ty in types() {
             for n_rows in [1, 15, 16, 17, 40] {
                 let n_cols = 512;
                 let bytes = rng.weights(ty, n_rows, n_cols);
@@ -65,7 +65,7 @@ fn groups_are_packed_as_documented() {
         }
     }
     let (mut rng, team) = (Rng::new(23), Team::new(2).unwrap());
-    for ty in TYPES {
+    for ty in types() {
         for n_rows in [1, 7, 16, 23, 33] {
             let bytes = rng.weights(ty, n_rows, 512);
             let w = Matrix::pack(Isa::detect(), ty, n_rows, 512, &bytes, &team, &Arena::new());
@@ -78,7 +78,7 @@ fn groups_are_packed_as_documented() {
 #[test]
 fn slices_are_packed_as_the_whole() {
     let (mut rng, team, arena) = (Rng::new(24), Team::new(2).unwrap(), Arena::new());
-    for ty in TYPES {
+    for ty in types() {
         // The float types in an odd number of columns, beyond a line that is transposed at once.
         let n_cols = if ty.block_elems() == 1 { 77 } else { 512 };
         let (n_rows, row_bytes) = (71, ty.row_bytes(n_cols).unwrap());
@@ -111,7 +111,7 @@ fn slices_are_packed_as_the_whole() {
 fn every_scale_comes_back_exactly() {
     let team = Team::new(2).unwrap();
     let mut rng = Rng::new(22);
-    for ty in TYPES.into_iter().filter(|ty| ty.block_elems() > 1) {
+    for ty in types().filter(|ty| ty.block_elems() > 1) {
         let (k, n_rows) = (ty.block_elems(), 0x1_0000 / 4);
         let mut bytes = rng.weights(ty, n_rows, 4 * k);
         for (scale, block) in (0..=u16::MAX).zip(bytes.chunks_exact_mut(ty.block_bytes())) {
@@ -136,7 +136,7 @@ fn every_scale_comes_back_exactly() {
 #[test]
 fn takes_about_one_copy() {
     let team = Team::new(1).unwrap();
-    for ty in TYPES {
+    for ty in types() {
         let n_bytes = ty.row_bytes(1024).unwrap() * 64;
         let w = Matrix::pack(Isa::detect(), ty, 64, 1024, &vec![0; n_bytes], &team, &Arena::new())
             .unwrap();

@@ -1,11 +1,15 @@
-//! Matrix kernels for AVX2. The operations and their order are those of [`crate::linear`].
+//! Matrix kernels for AVX2, with and without AVX-VNNI. The operations and their order are those of [`crate::linear`].
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2; the proof is an argument")]
 
+#[cfg(test)]
+use super::dot::DpbusdEvex;
+use super::dot::{Dot, Dpbusd, Maddubs};
 use super::tile::{self, Lines, Packed, TileActs, Unpacked};
 use super::unpack::{self, Header};
 use crate::Avx2;
 use crate::acts::{Codes, Floats};
 use crate::format::{CHUNK, Float, FloatKind, Format, ROWS};
+use crate::isa::{Encoding, Vnni256};
 use crate::linear::Sums;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -15,7 +19,26 @@ const MAX_TILE: usize = 6;
 
 /// Multiplies a group of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
-    _: Avx2,
+    token: Avx2,
+    group: &[u8],
+    acts: &Codes,
+    tokens: Range<usize>,
+    sums: &mut [Sums],
+) {
+    // SAFETY: an `Avx2` value proves that the CPU has these instructions, as its `Vnni256` does for `vpdpbusd`.
+    unsafe {
+        match token.vnni().map(Vnni256::encoding) {
+            None => products::<F, Maddubs>(group, acts, tokens, sums),
+            Some(Encoding::Vex) => products::<F, Dpbusd>(group, acts, tokens, sums),
+            #[cfg(test)]
+            Some(Encoding::Evex) => products::<F, DpbusdEvex>(group, acts, tokens, sums),
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2 and the instruction of `D`.
+unsafe fn products<F: Format, D: Dot>(
     group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
@@ -29,16 +52,16 @@ pub(crate) fn quant<F: Format>(
         acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile),
         "tokens begin at a tile"
     );
-    assert!(TileActs::complete::<F>(acts), "all that the format needs");
+    assert!(TileActs::complete::<F, D>(acts), "all that the format needs");
     if tokens.is_empty() || n_blocks == 0 {
         return;
     }
-    // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
+    // SAFETY: the caller's promise; the shapes are checked.
     unsafe {
         if acts.n_tokens == 1 {
-            gemv::<F>(group, acts, &mut sums[0]);
+            gemv::<F, D>(group, acts, &mut sums[0]);
         } else {
-            gemm::<F>(group, acts, tokens, sums);
+            gemm::<F, D>(group, acts, tokens, sums);
         }
     }
 }
@@ -46,9 +69,9 @@ pub(crate) fn quant<F: Format>(
 /// One token: codes go from memory to registers once, so they are unpacked there.
 ///
 /// # Safety
-/// `acts` has one token and as many blocks as `group`.
+/// As for [`products`]; `acts` has one token and as many blocks as `group`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
+unsafe fn gemv<F: Format, D: Dot>(group: &[u8], acts: &Codes, sums: &mut Sums) {
     let mut header = Header::zero();
     let acc = sums.as_mut_ptr();
     for (b, bytes) in group.chunks_exact(F::BYTES).enumerate() {
@@ -57,13 +80,13 @@ unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
         unsafe {
             let a = TileActs::new::<F>(acts, b, 0);
             unpack::prefetch(w.0, F::HEADER.n_bytes());
-            header.unpack::<F>(w.0);
-            if F::SIGNED {
+            header.unpack::<F, D>(w.0);
+            if F::SIGNED && !D::WIDE {
                 tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
                 tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
             } else {
-                tile::block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
-                tile::block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
+                tile::block::<F, D, Packed, 1, 1>(w, &header, a, 0, acc);
+                tile::block::<F, D, Packed, 1, 1>(w, &header, a, 1, acc);
             }
         }
     }
@@ -72,20 +95,25 @@ unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
 /// Several tokens: a block is unpacked once and meets all tiles.
 ///
 /// # Safety
-/// As the assertions of [`quant`]; there is a token.
+/// As for [`products`], and its assertions; there is a token.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums: &mut [Sums]) {
+unsafe fn gemm<F: Format, D: Dot>(
+    group: &[u8],
+    acts: &Codes,
+    tokens: Range<usize>,
+    sums: &mut [Sums],
+) {
     let mut header = Header::zero();
     let mut lines = [[_mm256_setzero_si256(); 2]; 64];
     for (b, bytes) in group.chunks_exact(F::BYTES).enumerate() {
         let w = Packed(bytes.as_ptr());
         // SAFETY: `bytes` is a block of `F`.
         unsafe {
-            header.unpack::<F>(w.0);
-            if F::BITS == 8 {
+            header.unpack::<F, D>(w.0);
+            if F::BITS == 8 && !D::WIDE {
                 tile::widen::<F>(w, &mut lines);
             } else {
-                unpack_lines::<F>(w, &mut lines);
+                unpack_lines::<F, D>(w, &mut lines);
             }
         }
         for first in tokens.clone().step_by(acts.tile) {
@@ -95,12 +123,12 @@ unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums
             unsafe {
                 let a = TileActs::new::<F>(acts, b, first);
                 match t {
-                    1 => one_tile::<F, 1>(&lines, &header, a, acc),
-                    2 => one_tile::<F, 2>(&lines, &header, a, acc),
-                    3 => one_tile::<F, 3>(&lines, &header, a, acc),
-                    4 => one_tile::<F, 4>(&lines, &header, a, acc),
-                    5 => one_tile::<F, 5>(&lines, &header, a, acc),
-                    _ => one_tile::<F, MAX_TILE>(&lines, &header, a, acc),
+                    1 => one_tile::<F, D, 1>(&lines, &header, a, acc),
+                    2 => one_tile::<F, D, 2>(&lines, &header, a, acc),
+                    3 => one_tile::<F, D, 3>(&lines, &header, a, acc),
+                    4 => one_tile::<F, D, 4>(&lines, &header, a, acc),
+                    5 => one_tile::<F, D, 5>(&lines, &header, a, acc),
+                    _ => one_tile::<F, D, MAX_TILE>(&lines, &header, a, acc),
                 }
             }
         }
@@ -108,14 +136,14 @@ unsafe fn gemm<F: Format>(group: &[u8], acts: &Codes, tokens: Range<usize>, sums
 }
 
 /// # Safety
-/// `w` is a block of `F`, not of 8 bits.
+/// `w` is a block of `F`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack_lines<F: Format>(w: Packed, lines: &mut Lines) {
+unsafe fn unpack_lines<F: Format, D: Dot>(w: Packed, lines: &mut Lines) {
     for (c, lines) in lines.as_chunks_mut::<8>().0.iter_mut().take(F::CHUNKS).enumerate() {
         for half in 0..2 {
             // SAFETY: the caller's promise.
-            let quads: [__m256i; 8] = unsafe { tile::Source::<F>::chunk(w, c, half) };
+            let quads: [__m256i; 8] = unsafe { tile::Source::<F>::chunk::<D>(w, c, half) };
             for (line, quad) in lines.iter_mut().zip(quads) {
                 line[half] = quad;
             }
@@ -126,10 +154,10 @@ unsafe fn unpack_lines<F: Format>(w: Packed, lines: &mut Lines) {
 /// One block of one tile: continues the sums.
 ///
 /// # Safety
-/// `lines`, `header` and `a` (of `T` tokens) are of the same block; `acc` holds 16 sums of each token.
+/// As for [`products`]. `lines`, `header` and `a` (of `T` tokens) are of the same block; `acc` holds 16 sums of each token.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_tile<F: Format, const T: usize>(
+unsafe fn one_tile<F: Format, D: Dot, const T: usize>(
     lines: &Lines,
     header: &Header,
     a: TileActs,
@@ -137,12 +165,12 @@ unsafe fn one_tile<F: Format, const T: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        if F::BITS == 8 {
+        if D::WIDE || !F::SIGNED {
+            tile::block::<F, D, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
+        } else if F::BITS == 8 {
             tile::wide_block::<F, T>(lines, header, a, acc);
-        } else if F::SIGNED {
-            tile::signed_block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
         } else {
-            tile::block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
+            tile::signed_block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn find(unit: Unit) -> Option<Loop> {
     let avx512 = avx2 && is_x86_feature_detected!("avx512f");
     let all = [
         (Unit::Int8, avx512 && is_x86_feature_detected!("avx512vnni"), VPDPBUSD),
+        (Unit::Int8, avx2 && is_x86_feature_detected!("avxvnni"), VPDPBUSD_256),
         (Unit::Int8, avx2, VPMADDUBSW),
         (Unit::Bf16, avx512 && is_x86_feature_detected!("avx512bf16"), VDPBF16PS),
         (Unit::F32, avx512, FMA_512),
@@ -29,6 +30,7 @@ impl Loop {
 }
 
 const VPDPBUSD: Loop = Loop { instruction: "vpdpbusd zmm", macs: 12 * 64, run: vpdpbusd_512 };
+const VPDPBUSD_256: Loop = Loop { instruction: "vpdpbusd ymm", macs: 12 * 32, run: vpdpbusd_256 };
 const VDPBF16PS: Loop = Loop { instruction: "vdpbf16ps zmm", macs: 12 * 32, run: vdpbf16ps_512 };
 const FMA_512: Loop = Loop { instruction: "vfmadd231ps zmm", macs: 12 * 16, run: fma_512 };
 const FMA_256: Loop = Loop { instruction: "vfmadd231ps ymm", macs: 12 * 8, run: fma_256 };
@@ -74,6 +76,7 @@ macro_rules! chains {
     };
 }
 chains!(vpdpbusd_512, "avx512f,avx512vnni", "vpdpbusd", "zmm");
+chains!(vpdpbusd_256, "avx2", "{{vex}} vpdpbusd", "ymm");
 chains!(vdpbf16ps_512, "avx512f,avx512bf16", "vdpbf16ps", "zmm");
 chains!(fma_512, "avx512f", "vfmadd231ps", "zmm");
 chains!(fma_256, "avx2,fma", "vfmadd231ps", "ymm");

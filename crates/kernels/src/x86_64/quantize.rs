@@ -38,11 +38,11 @@ pub(crate) fn round_to_f16<'a>(_: Avx2, row: &[f32], out: impl Iterator<Item = &
 
 /// As Q8_1.
 #[derive(Clone, Copy)]
-struct Q8(Avx2);
+struct Q8(#[expect(dead_code, reason = "a proof is had, not read")] Avx2);
 
 /// As Q8_K.
 #[derive(Clone, Copy)]
-struct Q8K(Avx2);
+struct Q8K(#[expect(dead_code, reason = "a proof is had, not read")] Avx2);
 
 impl Quantize<32, 1> for Q8 {
     #[inline(always)]

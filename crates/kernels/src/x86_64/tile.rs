@@ -8,17 +8,23 @@
 //! Signed bytes leave no room for that: `vpsignb` moves the weight's sign to the activation, and every sum is widened at
 //! once. For several tokens and weights of 8 bits: weights and activations as 16-bit pairs in `vpmaddwd`, which takes
 //! fewer instructions per product once the widening of the weights is shared.
+//!
+//! With AVX-VNNI, `vpdpbusd` adds four products to 32-bit sums, of all formats: signed bytes have 128 added, and a bias is
+//! in the value that the sums begin with.
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
+use super::dot::{Dot, Maddubs, bias, keep};
 use super::unpack::{self, Header};
-use crate::acts::{Codes, Pair};
+use crate::acts::{self, Codes, Pair};
 use crate::format::{CHUNK, Format, ROWS, chunk_bytes};
-use std::arch::asm;
 use std::arch::x86_64::*;
 
-/// Quads whose products are added in 16 bits: as many as fit, a sub-block at most.
-const fn span<F: Format>() -> usize {
+/// Quads whose products are added up before they are scaled. In 16 bits: as many as fit, a sub-block at most.
+const fn span<F: Format, D: Dot>() -> usize {
+    if D::WIDE {
+        return if F::GROUP < CHUNK { F::GROUP / 4 } else { CHUNK / 4 };
+    }
     if F::SIGNED {
         return 1;
     }
@@ -34,58 +40,32 @@ const fn span<F: Format>() -> usize {
 /// Where a tile's activations of one block are.
 #[derive(Clone, Copy)]
 pub(super) struct TileActs {
-    codes: *const i8,
+    tile: acts::TileActs,
     wide: *const Pair,
     lanes: *const Pair,
-    sums: *const Pair,
-    d: *const f32,
-    s: *const f32,
 }
 
 impl TileActs {
     /// Whether `acts` has all that [`Self::new`] may point to.
-    pub(super) fn complete<F: Format>(acts: &Codes) -> bool {
+    pub(super) fn complete<F: Format, D: Dot>(acts: &Codes) -> bool {
         let n = acts.d.len();
         let wide = F::BITS == 8 && acts.n_tokens > 1;
-        acts.codes.len() == n * F::K
-            && (!wide || acts.wide.len() == n * F::K / 2)
-            && (F::BIAS == 0 || acts.lanes.len() == n * F::K / F::GROUP)
-            && (!F::HEADER.has_m() || acts.s.len() == n)
-            && (!F::HEADER.has_mins() || Self::sums::<F>(acts).len() == n * F::K / F::GROUP / 2)
-    }
-
-    fn sums<F: Format>(acts: &Codes) -> &[Pair] {
-        if F::GROUP == 16 { &acts.sums16 } else { &acts.sums32 }
+        acts::TileActs::complete::<F>(acts, D::WIDE && bias::<F>() > 0)
+            && (D::WIDE || !wide || acts.wide.len() == n * F::K / 2)
+            && (D::WIDE || F::BIAS == 0 || acts.lanes.len() == n * F::K / F::GROUP)
     }
 
     /// The tile that begins at token `first`, in block `block`.
-    ///
-    /// # Safety
-    /// `acts` is [complete](Self::complete) and has that block and token.
     #[inline]
-    pub(super) unsafe fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
+    pub(super) fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
         let at = acts.base(block, first);
         // Arrays that the format does not use may be empty: their pointers are not followed.
         Self {
-            codes: acts.codes.as_ptr().wrapping_add(at * F::K),
+            tile: acts::TileActs::new::<F>(acts, block, first),
             wide: acts.wide.as_ptr().wrapping_add(at * F::K / 2),
             lanes: acts.lanes.as_ptr().wrapping_add(at * (F::K / F::GROUP)),
-            sums: Self::sums::<F>(acts).as_ptr().wrapping_add(at * (F::K / F::GROUP / 2)),
-            d: acts.d.as_ptr().wrapping_add(at),
-            s: acts.s.as_ptr().wrapping_add(at),
         }
     }
-}
-
-/// Hides a sum's value from the compiler, which would otherwise reorder the additions of an unrolled loop into a tree
-/// and run out of registers.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn keep(sum: &mut __m256i) {
-    // SAFETY: no instruction at all.
-    unsafe {
-        asm!("/* {0} */", inout(ymm_reg) * sum, options(pure, nomem, nostack, preserves_flags))
-    };
 }
 
 /// 32 bits repeated in all lanes.
@@ -103,11 +83,11 @@ unsafe fn broadcast<T>(from: *const T) -> __m256i {
 pub(super) trait Source<F: Format>: Copy {
     /// 8 rows of a chunk.
     type Chunk: Copy;
-    /// The rows of half `half` (0 or 1) of chunk `chunk`.
+    /// The rows of half `half` (0 or 1) of chunk `chunk`, codes as `D` takes them.
     ///
     /// # Safety
     /// The block is readable; `chunk < F::CHUNKS`; `half < 2`. The CPU has AVX2.
-    unsafe fn chunk(self, chunk: usize, half: usize) -> Self::Chunk;
+    unsafe fn chunk<D: Dot>(self, chunk: usize, half: usize) -> Self::Chunk;
     /// Quad `quad < 8` of a chunk.
     ///
     /// # Safety
@@ -123,7 +103,7 @@ impl<F: Format> Source<F> for Packed {
     type Chunk = [__m256i; 8];
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn chunk(self, chunk: usize, half: usize) -> [__m256i; 8] {
+    unsafe fn chunk<D: Dot>(self, chunk: usize, half: usize) -> [__m256i; 8] {
         let n_bytes = chunk_bytes(F::BITS);
         // SAFETY: inside the block.
         unsafe {
@@ -131,7 +111,7 @@ impl<F: Format> Source<F> for Packed {
             if half == 0 {
                 unpack::prefetch(chunk, n_bytes);
             }
-            unpack::quads::<F>(chunk.add(32 * half))
+            unpack::quads::<F, D>(chunk.add(32 * half))
         }
     }
     #[inline]
@@ -144,7 +124,7 @@ impl<F: Format> Source<F> for Packed {
 /// A block unpacked into quad lines.
 pub(super) type Lines = [[__m256i; 2]; 64];
 
-/// A block unpacked before.
+/// A block unpacked before, for the same [`Dot`].
 #[derive(Clone, Copy)]
 pub(super) struct Unpacked<'a>(pub(super) &'a Lines);
 
@@ -152,7 +132,7 @@ impl<'a, F: Format> Source<F> for Unpacked<'a> {
     type Chunk = (&'a [[__m256i; 2]; 8], usize);
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn chunk(self, chunk: usize, half: usize) -> Self::Chunk {
+    unsafe fn chunk<D: Dot>(self, chunk: usize, half: usize) -> Self::Chunk {
         (&self.0.as_chunks::<8>().0[chunk], half)
     }
     #[inline]
@@ -165,67 +145,122 @@ impl<'a, F: Format> Source<F> for Unpacked<'a> {
 /// One block of `T` tokens, for `R` halves of the rows from `half` on: adds to `acc`.
 ///
 /// # Safety
-/// `w` and `header` are of a block of `F`, whose codes are unsigned; `a` is a tile of `T` tokens of activations for `F`;
-/// `acc` holds 16 sums of each.
+/// `w` and `header` are of a block of `F`, unpacked for `D`, which the CPU has; the codes are unsigned or `D` is wide; `a` is
+/// a tile of `T` tokens of activations for `F` and `D`; `acc` holds 16 sums of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn block<F: Format, S: Source<F>, const T: usize, const R: usize>(
+pub(super) unsafe fn block<F: Format, D: Dot, S: Source<F>, const T: usize, const R: usize>(
     w: S,
     header: &Header,
     a: TileActs,
     half: usize,
     acc: *mut f32,
 ) {
-    let span = const { span::<F>() };
-    let zero = _mm256_setzero_si256();
-    let mut total = [[zero; R]; T];
+    let span = const { span::<F, D>() };
+    let mut total = [[_mm256_setzero_si256(); R]; T];
     for c in 0..F::CHUNKS {
         // SAFETY: the caller's promise.
-        let first = unsafe { w.chunk(c, half) };
+        let first = unsafe { w.chunk::<D>(c, half) };
         let mut chunks = [first; R];
         for (r, chunk) in chunks.iter_mut().enumerate().skip(1) {
             // SAFETY: the caller's promise.
-            *chunk = unsafe { w.chunk(c, half + r) };
+            *chunk = unsafe { w.chunk::<D>(c, half + r) };
         }
         for part in 0..8 / span {
-            let mut sums = [[zero; R]; T];
+            let j = (c * CHUNK + part * span * 4) / F::GROUP;
+            // SAFETY: the caller's promise.
+            let mut sums = unsafe { start::<F, D, T, R>(a, j) };
             for quad in part * span..(part + 1) * span {
                 for (r, chunk) in chunks.iter().enumerate() {
                     // SAFETY: the caller's promise.
                     let w = unsafe { S::quad(chunk, quad) };
                     for (t, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: quad `8 c + quad` of token `t`.
-                        let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };
-                        sums[r] = _mm256_add_epi16(sums[r], _mm256_maddubs_epi16(w, a));
-                        keep(&mut sums[r]);
+                        // SAFETY: quad `8 c + quad` of token `t`; the caller's promise.
+                        unsafe {
+                            let a = broadcast(a.tile.codes.add(((8 * c + quad) * T + t) * 4));
+                            sums[r] = D::add(sums[r], w, a);
+                        }
                     }
                 }
             }
-            let column = c * CHUNK + part * span * 4;
-            if F::BIAS > 0 {
-                for (t, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: group `column / F::GROUP` of token `t`.
-                    let lanes = unsafe { broadcast(a.lanes.add(column / F::GROUP * T + t)) };
-                    let bias = times_bias::<F>(lanes);
-                    for sum in sums {
-                        *sum = _mm256_sub_epi16(*sum, bias);
-                    }
-                }
-            }
-            for (total, sums) in total.iter_mut().zip(sums) {
-                for r in 0..R {
-                    let scale = if F::HEADER.has_scales() {
-                        header.scales[column / F::GROUP][half + r]
-                    } else {
-                        _mm256_set1_epi16(1)
-                    };
-                    total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(sums[r], scale));
-                }
-            }
+            // SAFETY: the caller's promise.
+            unsafe { add_scaled::<F, D, T, R>(&mut total, sums, header, a, j, half) };
         }
     }
     // SAFETY: the caller's promise.
     unsafe { step::<F, T, R>(&total, header, a, half, acc) };
+}
+
+/// What the sums of sub-block `j` begin with: zero, or minus the bias times the sum of the activations.
+///
+/// # Safety
+/// As for [`block`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn start<F: Format, D: Dot, const T: usize, const R: usize>(
+    a: TileActs,
+    j: usize,
+) -> [[__m256i; R]; T] {
+    let mut sums = [[_mm256_setzero_si256(); R]; T];
+    if D::WIDE && const { bias::<F>() } > 0 {
+        for (t, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the sub-block's groups of token `t`: one, or two of 16 columns.
+            let minus = unsafe {
+                if const { F::K / F::GROUP < acts::groups(F::K) } {
+                    let at = a.tile.minus.add(2 * j * T + t);
+                    _mm256_add_epi32(broadcast(at), broadcast(at.add(T)))
+                } else {
+                    broadcast(a.tile.minus.add(j * T + t))
+                }
+            };
+            let minus = match const { bias::<F>() } {
+                4 => _mm256_slli_epi32::<2>(minus),
+                8 => _mm256_slli_epi32::<3>(minus),
+                16 => _mm256_slli_epi32::<4>(minus),
+                32 => _mm256_slli_epi32::<5>(minus),
+                _ => _mm256_slli_epi32::<7>(minus),
+            };
+            *sums = [minus; R];
+        }
+    }
+    sums
+}
+
+/// Adds the sums of a span of sub-block `j`, without the bias, times the integer scales.
+///
+/// # Safety
+/// As for [`block`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_scaled<F: Format, D: Dot, const T: usize, const R: usize>(
+    total: &mut [[__m256i; R]; T],
+    mut sums: [[__m256i; R]; T],
+    header: &Header,
+    a: TileActs,
+    j: usize,
+    half: usize,
+) {
+    if !D::WIDE && F::BIAS > 0 {
+        for (t, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: group `j` of token `t`.
+            let lanes = unsafe { broadcast(a.lanes.add(j * T + t)) };
+            let bias = times_bias::<F>(lanes);
+            for sum in sums {
+                *sum = _mm256_sub_epi16(*sum, bias);
+            }
+        }
+    }
+    for (total, sums) in total.iter_mut().zip(sums) {
+        for r in 0..R {
+            let scaled = match (D::WIDE, F::HEADER.has_scales()) {
+                (true, true) => _mm256_mullo_epi32(sums[r], header.scales[j][half + r]),
+                (true, false) => sums[r],
+                (false, true) => _mm256_madd_epi16(sums[r], header.scales[j][half + r]),
+                (false, false) => _mm256_madd_epi16(sums[r], _mm256_set1_epi16(1)),
+            };
+            total[r] = _mm256_add_epi32(total[r], scaled);
+        }
+    }
 }
 
 /// 16-bit lanes times the format's bias, a power of two.
@@ -255,7 +290,7 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
 ) {
     for t in 0..T {
         // SAFETY: token `t` of the tile.
-        let d = unsafe { _mm256_broadcast_ss(&*a.d.add(t)) };
+        let d = unsafe { _mm256_broadcast_ss(&*a.tile.d.add(t)) };
         for r in 0..R {
             let h = half + r;
             // SAFETY: 8 sums of token `t`.
@@ -267,14 +302,14 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
             acc = _mm256_fmadd_ps(sum, d, acc);
             if F::HEADER.has_m() {
                 // SAFETY: as above; `s` is there for blocks of 32.
-                let s = unsafe { _mm256_broadcast_ss(&*a.s.add(t)) };
+                let s = unsafe { _mm256_broadcast_ss(&*a.tile.s.add(t)) };
                 acc = _mm256_fmadd_ps(header.m[h], s, acc);
             }
             if F::HEADER.has_mins() {
                 let mut mins = _mm256_setzero_si256();
                 for j in 0..F::K / F::GROUP / 2 {
                     // SAFETY: pair `j` of sums of token `t`.
-                    let sums = unsafe { broadcast(a.sums.add(j * T + t)) };
+                    let sums = unsafe { broadcast(a.tile.sums.add(j * T + t)) };
                     mins = _mm256_add_epi32(mins, _mm256_madd_epi16(header.mins[j][h], sums));
                 }
                 let mins = _mm256_mul_ps(_mm256_cvtepi32_ps(mins), header.m[h]);
@@ -286,7 +321,7 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
     }
 }
 
-/// As [`block`], for weights that are signed bytes.
+/// As [`block`] with [`Maddubs`], for weights that are signed bytes.
 ///
 /// # Safety
 /// As for [`block`], but the codes are signed.
@@ -303,7 +338,7 @@ pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const
     for c in 0..F::CHUNKS {
         for r in 0..R {
             // SAFETY: the caller's promise.
-            let chunk = unsafe { w.chunk(c, half + r) };
+            let chunk = unsafe { w.chunk::<Maddubs>(c, half + r) };
             let scale = if F::HEADER.has_scales() {
                 header.scales[c * CHUNK / F::GROUP][half + r]
             } else {
@@ -315,12 +350,11 @@ pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const
                 let magnitude = _mm256_sign_epi8(w, w);
                 for (t, total) in total.iter_mut().enumerate() {
                     // SAFETY: quad `8 c + quad` of token `t`.
-                    let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };
+                    let a = unsafe { broadcast(a.tile.codes.add(((8 * c + quad) * T + t) * 4)) };
                     // |w| is at most 128, |a| at most 127: a pair of products fits.
                     let products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w));
                     let sums = _mm256_madd_epi16(products, scale);
-                    total[r] = _mm256_add_epi32(total[r], sums);
-                    keep(&mut total[r]);
+                    total[r] = keep(_mm256_add_epi32(total[r], sums));
                 }
             }
         }
@@ -346,7 +380,7 @@ pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64])
     for (c, lines) in lines.as_chunks_mut::<16>().0.iter_mut().take(F::CHUNKS).enumerate() {
         for half in 0..2 {
             // SAFETY: the caller's promise.
-            let quads: [__m256i; 8] = unsafe { Source::<F>::chunk(w, c, half) };
+            let quads: [__m256i; 8] = unsafe { Source::<F>::chunk::<Maddubs>(w, c, half) };
             for (quad, w) in quads.into_iter().enumerate() {
                 lines[2 * quad][half] = _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(w, low));
                 lines[2 * quad + 1][half] = _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(w, high));
@@ -374,8 +408,7 @@ pub(super) unsafe fn wide_block<F: Format, const T: usize>(
             // SAFETY: pair `pair` of token `t`.
             let a = unsafe { broadcast(a.wide.add(pair * T + t)) };
             for r in 0..2 {
-                total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(w[r], a));
-                keep(&mut total[r]);
+                total[r] = keep(_mm256_add_epi32(total[r], _mm256_madd_epi16(w[r], a)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Packed blocks to registers. The layouts are drawn in [`crate::format`].
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
+use super::dot::Dot;
 use crate::format::{FloatKind, Format, HeaderKind};
 use std::arch::x86_64::*;
 
@@ -59,14 +60,15 @@ macro_rules! field {
     };
 }
 
-/// 8 rows of the 8 quads of a chunk, codes as stored (signed bytes for 8 bits) or what the table has for them.
+/// 8 rows of the 8 quads of a chunk, codes as stored (signed bytes for 8 bits) or what the table has for them; for sums of
+/// 32 bits, signed bytes have 128 added.
 ///
 /// # Safety
 /// `chunk` points to the chunk's bytes of these rows: the chunk, or 32 bytes into it for rows 8 to 15; readable up to
 /// the chunk's end.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn quads<F: Format>(chunk: *const u8) -> [__m256i; 8] {
+pub(super) unsafe fn quads<F: Format, D: Dot>(chunk: *const u8) -> [__m256i; 8] {
     // SAFETY: line `i` of a chunk, of which these rows take 32 bytes.
     let line = |i: usize| unsafe { load(chunk.add(64 * i)) };
     let mut quads = [_mm256_setzero_si256(); 8];
@@ -90,6 +92,11 @@ pub(super) unsafe fn quads<F: Format>(chunk: *const u8) -> [__m256i; 8] {
         let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
         for quad in &mut quads {
             *quad = _mm256_shuffle_epi8(table, *quad);
+        }
+    }
+    if D::WIDE && F::SIGNED {
+        for quad in &mut quads {
+            *quad = _mm256_xor_si256(*quad, _mm256_set1_epi8(-128));
         }
     }
     quads
@@ -231,7 +238,7 @@ pub(super) struct Header {
     pub(super) d: [__m256; 2],
     /// Minimums or their scales.
     pub(super) m: [__m256; 2],
-    /// Integer scales, each twice in its 32-bit lane.
+    /// Integer scales, each a 32-bit lane or, for sums of 16 bits, twice in it.
     pub(super) scales: [[__m256i; 2]; 16],
     /// Integer minimums of two sub-blocks, as the halves of a 32-bit lane.
     pub(super) mins: [[__m256i; 2]; 8],
@@ -252,7 +259,7 @@ impl Header {
     /// `block` points to a block of format `F`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn unpack<F: Format>(&mut self, block: *const u8) {
+    pub(super) unsafe fn unpack<F: Format, D: Dot>(&mut self, block: *const u8) {
         let kind = F::HEADER;
         // SAFETY: all offsets are inside the header, see `crate::format`.
         unsafe {
@@ -267,11 +274,11 @@ impl Header {
                 HeaderKind::Plain | HeaderKind::PlainMin | HeaderKind::Exponent => {}
                 HeaderKind::Signed8 | HeaderKind::Signed8x8 => {
                     for (j, scales) in self.scales.iter_mut().take(F::K / F::GROUP).enumerate() {
-                        *scales = twice(_mm_loadu_si128(block.add(32 + 16 * j).cast()));
+                        *scales = lanes::<D>(_mm_loadu_si128(block.add(32 + 16 * j).cast()));
                     }
                 }
-                HeaderKind::Nibbles => self.nibbles(block.add(64)),
-                HeaderKind::SixBits => self.six_bits(block.add(64)),
+                HeaderKind::Nibbles => self.nibbles::<D>(block.add(64)),
+                HeaderKind::SixBits => self.six_bits::<D>(block.add(64)),
             }
         }
     }
@@ -280,13 +287,13 @@ impl Header {
     /// `from` is readable for 16 lines of 16 bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn nibbles(&mut self, from: *const u8) {
+    unsafe fn nibbles<D: Dot>(&mut self, from: *const u8) {
         let mask = _mm_set1_epi8(15);
         let scales = self.scales.as_chunks_mut::<2>().0;
         for (j, (scales, mins)) in scales.iter_mut().zip(&mut self.mins).enumerate() {
             // SAFETY: lines 2 j and 2 j + 1.
             let (a, b) = unsafe { two_lines(from.add(32 * j)) };
-            *scales = [twice(_mm_and_si128(a, mask)), twice(_mm_and_si128(b, mask))];
+            *scales = [lanes::<D>(_mm_and_si128(a, mask)), lanes::<D>(_mm_and_si128(b, mask))];
             let high = |x| _mm_and_si128(_mm_srli_epi16::<4>(x), mask);
             *mins = pairs(high(a), high(b));
         }
@@ -296,7 +303,7 @@ impl Header {
     /// `from` is readable for 12 lines of 16 bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn six_bits(&mut self, from: *const u8) {
+    unsafe fn six_bits<D: Dot>(&mut self, from: *const u8) {
         let (low, high) = (_mm_set1_epi8(0x0F), _mm_set1_epi8(0x30));
         let join = |a, b| _mm_or_si128(_mm_and_si128(a, low), _mm_and_si128(b, high));
         let scales = self.scales.as_chunks_mut::<2>().0;
@@ -306,7 +313,7 @@ impl Header {
                 let (a, b) = two_lines(from.add(32 * j));
                 (a, b, _mm_loadu_si128(from.add(128 + 16 * j).cast()))
             };
-            *scales = [twice(join(a, _mm_slli_epi16::<4>(h))), twice(join(b, h))];
+            *scales = [lanes::<D>(join(a, _mm_slli_epi16::<4>(h))), lanes::<D>(join(b, h))];
             *mins = pairs(
                 join(_mm_srli_epi16::<4>(a), _mm_slli_epi16::<2>(h)),
                 join(_mm_srli_epi16::<4>(b), _mm_srli_epi16::<2>(h)),
@@ -324,12 +331,15 @@ unsafe fn two_lines(from: *const u8) -> (__m128i, __m128i) {
     unsafe { (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast())) }
 }
 
-/// 16 signed bytes, each as both halves of a 32-bit lane.
+/// 16 signed bytes, each a 32-bit lane or, for sums of 16 bits, both halves of it.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn twice(bytes: __m128i) -> [__m256i; 2] {
+fn lanes<D: Dot>(bytes: __m128i) -> [__m256i; 2] {
     let wide = |x| {
         let x = _mm256_cvtepi8_epi32(x);
+        if D::WIDE {
+            return x;
+        }
         _mm256_blend_epi16::<0b1010_1010>(x, _mm256_slli_epi32::<16>(x))
     };
     [wide(bytes), wide(_mm_unpackhi_epi64(bytes, bytes))]

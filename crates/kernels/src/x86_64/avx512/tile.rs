@@ -7,12 +7,8 @@
 use super::source::Source;
 use crate::acts::{self, TileActs};
 use crate::format::{CHUNK, Format};
+pub(super) use crate::x86_64::dot::bias;
 use std::arch::x86_64::*;
-
-/// The bias of the codes as the kernels see them: signed bytes have 128 added.
-pub(super) const fn bias<F: Format>() -> i32 {
-    if F::SIGNED { 128 } else { F::BIAS }
-}
 
 /// 32 bits repeated in all lanes.
 ///
