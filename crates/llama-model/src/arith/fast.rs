@@ -2,7 +2,7 @@
 //!
 //! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
 
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -10,8 +10,8 @@ use crate::hparams::{Factor, Hparams, RopeParams};
 use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::{
-    ActForms, Acts, Arena, Attention, Isa, KvCache, KvShape, LayerNorm, Linear, Matrix, RopeAngles,
-    RopeScaling, RopeTable, Team,
+    ActForms, Acts, Arena, Attention, Gate, Gated, Isa, KvCache, KvShape, LayerNorm, Linear,
+    Matrix, RopeAngles, RopeScaling, RopeTable, RowNorm, Team,
 };
 
 /// SIMD arithmetic with its threads.
@@ -30,7 +30,7 @@ impl Fast {
 impl Arithmetic for Fast {
     type Real = f32;
     type Matrix = Matrix;
-    type Acts = Acts;
+    type Acts = Prepared;
     type Cache = Cache;
     type Rope = RopeTable;
     type Positions = Positions;
@@ -73,8 +73,8 @@ impl Arithmetic for Fast {
         Ok(RopeTable::new(&params)?)
     }
 
-    fn acts(&self, _: usize, _: usize) -> Acts {
-        Acts::new()
+    fn acts(&self, _: usize, _: usize) -> Prepared {
+        Prepared::default()
     }
 
     fn check_cache(hp: &Hparams, options: &ContextOptions) -> Result<(), ModelError> {
@@ -86,11 +86,17 @@ impl Arithmetic for Fast {
     }
 
     fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
-        Ok(Cache(KvCache::new(kv_shape(hp, options))?))
+        let (shape, n_cells) = kv_shape(hp, options);
+        let windows = hp.layers.iter().zip(&n_cells);
+        let windows = windows.filter_map(|(layer, n)| Some((layer.n_swa?, *n)));
+        let mut rings: Vec<_> = windows.filter(|(_, n)| *n < shape.n_ctx).collect();
+        rings.dedup();
+        Ok(Cache { kv: KvCache::with_cells(shape, n_cells)?, rings })
     }
 
     fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
-        KvCache::bytes_of(&kv_shape(hp, options)).map_or(u64::MAX, |n| n as u64)
+        let (shape, n_cells) = kv_shape(hp, options);
+        KvCache::bytes_of(&shape, &n_cells).map_or(u64::MAX, |n| n as u64)
     }
 
     fn norm(
@@ -101,22 +107,55 @@ impl Arithmetic for Fast {
         _: &mut dyn FnMut(NormStage, &[f32]),
     ) {
         let (isa, team) = (self.isa, &self.team);
-        match norm.kind {
-            NormKind::Rms => kernels::rms_norm(isa, team, x, &norm.weight, norm.eps, out),
-            NormKind::Layer => {
-                let Norm { n, weight, bias, eps, .. } = norm;
-                let norm = LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps };
-                kernels::layer_norm(isa, team, &norm, x, out);
-            }
+        match row_norm(norm) {
+            RowNorm::Rms { weight, eps } => kernels::rms_norm(isa, team, x, weight, eps, out),
+            RowNorm::Layer(norm) => kernels::layer_norm(isa, team, &norm, x, out),
         }
     }
 
-    fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
-        let forms: ActForms = weights.iter().map(|w| w.act_form()).collect();
-        acts.prepare(self.isa, &self.team, forms, x, n_cols);
+    fn prepare(&self, acts: &mut Prepared, weights: &[&Matrix], x: &[f32], n_cols: usize) {
+        acts.now.prepare(self.isa, &self.team, forms(weights), x, n_cols);
     }
 
-    fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
+    fn prepare_normed(
+        &self,
+        acts: &mut Prepared,
+        weights: &[&Matrix],
+        norm: &Norm<f32>,
+        x: &[f32],
+    ) -> bool {
+        acts.now.prepare_normed(self.isa, &self.team, forms(weights), &row_norm(norm), x);
+        true
+    }
+
+    fn gate_up(
+        &self,
+        acts: &mut Prepared,
+        act: Act,
+        [gate, up]: [&Matrix; 2],
+        down: &Matrix,
+    ) -> bool {
+        let act = match act {
+            Act::Silu => Gate::Silu,
+            Act::Gelu => Gate::Gelu,
+            Act::ReluSqr => return false,
+        };
+        let (what, forms) = (Gated { gate, up, act }, forms(&[down]));
+        let did = kernels::gated(self.isa, &self.team, &acts.now, &what, forms, &mut acts.next);
+        if did {
+            std::mem::swap(&mut acts.now, &mut acts.next);
+        }
+        did
+    }
+
+    fn matmul_add(&self, acts: &Prepared, weight: &Matrix, x: &mut [f32]) -> bool {
+        let sum = Linear { w: weight, bias: None, out: x, add: true };
+        kernels::linears(self.isa, &self.team, &acts.now, &mut [sum]);
+        true
+    }
+
+    fn matmul(&self, acts: &Prepared, jobs: &mut [Job<'_, Self>]) {
+        let acts = &acts.now;
         // By hand up to three: no allocation per token.
         match jobs {
             [a] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a)]),
@@ -149,12 +188,12 @@ impl Arithmetic for Fast {
         k: &[f32],
         v: &[f32],
     ) {
-        cache.0.store_all(&self.team, il, &positions.cells, k, v);
+        cache.kv.store_all(&self.team, il, &positions.cells, k, v);
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], _: Option<&mut Scores<f32>>) {
         let layer = Attention {
-            cache: &at.cache.0,
+            cache: &at.cache.kv,
             il: at.il,
             n_head: at.heads.n_head,
             scale: at.heads.scale.rounded,
@@ -204,6 +243,28 @@ impl Arithmetic for Fast {
     }
 }
 
+/// The input of a matmul, and what the input of the next becomes while this one is read.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    now: Acts,
+    next: Acts,
+}
+
+/// What `weights` are multiplied with.
+fn forms(weights: &[&Matrix]) -> ActForms {
+    weights.iter().map(|w| w.act_form()).collect()
+}
+
+fn row_norm(norm: &Norm<f32>) -> RowNorm<'_> {
+    let Norm { n, weight, bias, eps, .. } = norm;
+    match norm.kind {
+        NormKind::Rms => RowNorm::Rms { weight, eps: *eps },
+        NormKind::Layer => {
+            RowNorm::Layer(LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps })
+        }
+    }
+}
+
 /// A batch's cells and the angles of its positions.
 #[derive(Default)]
 pub(crate) struct Positions {
@@ -216,8 +277,9 @@ fn linear<'a>(job: &'a mut Job<'_, Fast>) -> Linear<'a> {
     Linear { w: job.weight, bias: None, out: job.out, add: false }
 }
 
-fn kv_shape(hp: &Hparams, options: &ContextOptions) -> KvShape {
-    KvShape {
+/// The cache, and the cells of each layer: those with a window have what they need, unless all are asked for.
+fn kv_shape(hp: &Hparams, options: &ContextOptions) -> (KvShape, Vec<usize>) {
+    let shape = KvShape {
         n_layer: hp.n_layer,
         n_seq: options.n_seq,
         n_ctx: options.n_ctx,
@@ -226,23 +288,40 @@ fn kv_shape(hp: &Hparams, options: &ContextOptions) -> KvShape {
         n_embd_head_v: hp.n_embd_head,
         type_k: options.type_k,
         type_v: options.type_v,
-    }
+    };
+    let of_window = |n_swa| shape.window_cells(n_swa, options.n_ubatch);
+    let windows = hp.layers.iter().map(|layer| layer.n_swa.filter(|_| !options.swa_full));
+    (shape, windows.map(|n_swa| n_swa.map_or(shape.n_ctx, of_window)).collect())
 }
 
 /// The kernels' cache.
-pub(crate) struct Cache(KvCache);
+pub(crate) struct Cache {
+    kv: KvCache,
+    /// (Window, cells) of layers that do not keep all positions, equal neighbors once.
+    rings: Vec<(usize, usize)>,
+}
 
 impl KvStore for Cache {
-    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
-        Ok(self.0.copy(src, dst, len)?)
+    fn holds(&self, len: usize, end: usize) -> bool {
+        self.rings.iter().all(|(n_swa, n_cells)| {
+            let first_seen = (len + 1).saturating_sub(*n_swa);
+            first_seen + n_cells >= end
+        })
     }
 
-    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)> {
-        let shape = self.0.shape();
+    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
+        Ok(self.kv.copy(src, dst, len)?)
+    }
+
+    fn rows(&self, il: usize, seq: usize, len: usize, end: usize) -> Option<Rows> {
+        let shape = self.kv.shape();
+        if end > self.kv.n_cells(il) {
+            return None;
+        }
         let n = shape.n_head_kv * shape.n_embd_head_k;
         let (mut k, mut v) = (vec![0.0; len * n], vec![0.0; len * n]);
         for (pos, (k, v)) in k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)).enumerate() {
-            self.0.load(il, seq, pos, k, v);
+            self.kv.load(il, seq, pos, k, v);
         }
         Some((k, v))
     }

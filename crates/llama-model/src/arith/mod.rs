@@ -168,6 +168,37 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         x: &[Self::Real],
         n_cols: usize,
     );
+    /// [`Self::norm`], then [`Self::prepare`] of the result, which is nowhere else to be found. Returns whether it did:
+    /// only if this arithmetic does not compute the two one after the other. So with all that follow and say so.
+    fn prepare_normed(
+        &self,
+        _acts: &mut Self::Acts,
+        _weights: &[&Self::Matrix],
+        _norm: &Norm<Self::Real>,
+        _x: &[Self::Real],
+    ) -> bool {
+        false
+    }
+    /// Multiplies the prepared input with gate and up, does as [`Self::gated`] and prepares the result for `down`, in
+    /// the place of the input. Returns whether it did.
+    fn gate_up(
+        &self,
+        _acts: &mut Self::Acts,
+        _act: Act,
+        [_gate, _up]: [&Self::Matrix; 2],
+        _down: &Self::Matrix,
+    ) -> bool {
+        false
+    }
+    /// Multiplies the prepared input with `weight` and adds the product to `x`. Returns whether it did.
+    fn matmul_add(
+        &self,
+        _acts: &Self::Acts,
+        _weight: &Self::Matrix,
+        _x: &mut [Self::Real],
+    ) -> bool {
+        false
+    }
     /// Multiplies the prepared input with several matrices.
     fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);
     /// Prepares for a batch's positions.
@@ -236,9 +267,17 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
 
 /// A cache of several sequences, each with `n_ctx` positions of its own.
 pub(crate) trait KvStore: Send {
-    /// Makes the first `len` positions of `dst` those of `src`.
+    /// Whether a sequence in which positions up to `end` were stored still holds all that is seen from position `len` on:
+    /// layers with a window may keep no more than they need to go on.
+    fn holds(&self, _len: usize, _end: usize) -> bool {
+        true
+    }
+    /// Makes the first `len` positions of `dst` those of `src`, as far as it holds them.
     fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError>;
-    /// Layer `il` of sequence `seq`, positions `0..len`: K and V, both `[len, n_embd_kv]`. `None` if f32 does not hold
-    /// the cache's numbers.
-    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)>;
+    /// Layer `il` of sequence `seq`, positions `0..len`, where positions up to `end` were stored. `None` if f32 does not
+    /// hold the cache's numbers, or the layer no longer holds all positions.
+    fn rows(&self, il: usize, seq: usize, len: usize, end: usize) -> Option<Rows>;
 }
+
+/// K and V of some positions, both `[n, n_embd_kv]`.
+pub(crate) type Rows = (Vec<f32>, Vec<f32>);
