@@ -110,8 +110,12 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
     pub(crate) file: Option<PathBuf>,
 
+    /// The same as PROMPT, for those who know llama.cpp
+    #[arg(short = 'p', long = "prompt", value_name = "PROMPT", conflicts_with_all = ["prompt", "file"])]
+    flag_prompt: Option<String>,
+
     /// Start from these token ids instead of a text
-    #[arg(long, value_name = "ID,ID,…", value_delimiter = ',', conflicts_with_all = ["prompt", "file"])]
+    #[arg(long, value_name = "ID,ID,…", value_delimiter = ',', conflicts_with_all = ["prompt", "flag_prompt", "file"])]
     pub(crate) ids: Option<Vec<u32>>,
 
     /// Path, short name, or hf:OWNER/REPO/FILE.gguf
@@ -133,12 +137,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "K", default_value_t = 10, requires = "json")]
     pub(crate) logits: usize,
 
-    /// Continue the text as it is, without the model's chat template
-    #[arg(long, conflicts_with = "system")]
+    /// Continue the text as it is, without the model's chat template; also -no-cnv
+    #[arg(long, conflicts_with_all = ["system", "chat_template_file"])]
     pub(crate) raw: bool,
 
-    /// A system message in front of the prompt
-    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
+    /// A system message in front of the prompt; also -sys
+    #[arg(long, value_name = "TEXT", alias = "system-prompt", conflicts_with = "ids")]
     pub(crate) system: Option<String>,
 
     #[command(flatten)]
@@ -146,6 +150,13 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+}
+
+impl RunArgs {
+    /// The prompt, whichever way it was given.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.prompt.as_deref().or(self.flag_prompt.as_deref())
+    }
 }
 
 /// How a model is run, and for how long.
@@ -324,6 +335,8 @@ pub(crate) fn long_names(args: impl Iterator<Item = OsString>) -> impl Iterator<
             Some("-np") if is_bench => "--np".into(),
             Some("-ctk") => "--cache-type-k".into(),
             Some("-ctv") => "--cache-type-v".into(),
+            Some("-sys") => "--system".into(),
+            Some("-no-cnv") => "--raw".into(),
             _ => arg,
         }
     })

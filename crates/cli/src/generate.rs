@@ -81,6 +81,10 @@ impl Engine {
         emit: Emit<'_>,
     ) -> Result<Generation, CliError> {
         let n_ctx = self.context.n_ctx();
+        // A chat template may write nothing at all.
+        if prompt.is_empty() {
+            return Err(CliError::usage("the prompt is empty: there is nothing to continue"));
+        }
         if prompt.len() > n_ctx {
             let text = format!("the prompt has {} tokens, the context {n_ctx}", prompt.len());
             return Err(CliError::new("E-CONTEXT", Exit::Usage, text));

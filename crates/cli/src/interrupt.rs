@@ -1,10 +1,15 @@
-//! Ctrl-C. While text is being generated the first one stops the generation and the command ends properly; a
-//! second one, or one at any other time, ends the process at once. The exit status is 130 either way.
+//! Ctrl-C. While text is being generated the first one stops the generation and the command ends properly (or the
+//! chat goes on); a second one that is no double tap, or one at any other time, ends the process at once. The exit
+//! status is 130 either way.
 use crate::errors::{CliError, Exit};
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::{Duration, Instant};
+
+/// A large model needs a moment to stop; people press twice.
+const DOUBLE_TAP: Duration = Duration::from_secs(1);
 
 /// The handler's shared state.
 #[derive(Debug, Clone, Default)]
@@ -18,10 +23,14 @@ impl Interrupt {
     pub(crate) fn install() -> Result<Self, CliError> {
         let interrupt = Self::default();
         let cancel = Arc::clone(&interrupt.cancel);
+        let mut last: Option<Instant> = None;
         ctrlc::set_handler(move || {
             let flag = cancel.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let tapped_twice = last.is_some_and(|last| last.elapsed() < DOUBLE_TAP);
             match flag {
-                Some(flag) if !flag.swap(true, Ordering::SeqCst) => {}
+                Some(flag) if !flag.swap(true, Ordering::SeqCst) || tapped_twice => {
+                    last = Some(Instant::now());
+                }
                 _ => std::process::exit(Exit::Interrupted as i32),
             }
         })

@@ -3,7 +3,8 @@ use crate::errors::{CliError, one_line};
 use clap::builder::StyledStr;
 use serde::Serialize;
 use std::{
-    io::{self, BufWriter, Write},
+    borrow::Cow,
+    io::{self, BufWriter, IsTerminal, Write},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -12,6 +13,25 @@ use std::{
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| CliError::stdout(&e))
+}
+
+/// Writes a model's text to standard output as [`print`] does; on a terminal, with the characters that would drive it
+/// as escapes.
+pub(crate) fn print_text(text: &str) -> Result<(), CliError> {
+    if io::stdout().is_terminal() { print(&printable(text)) } else { print(text) }
+}
+
+/// Text of several lines that cannot drive a terminal: control characters are written as Rust escapes.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let drives = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(drives) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if drives(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
 }
 
 /// Hands a buffered standard output to `write`.
@@ -42,8 +62,9 @@ pub(crate) fn eprint_line(line: &str) {
     drop(writeln!(err, "{line}"));
 }
 
-/// A remark on standard error, dim where there are colors.
+/// A remark on standard error, dim where there are colors. It may quote files and their names.
 pub(crate) fn eprint_note(text: &str) {
+    let text = printable(text);
     let mut err = anstream::AutoStream::auto(io::stderr().lock());
     drop(writeln!(err, "\x1b[2m{text}\x1b[0m"));
 }
@@ -89,4 +110,15 @@ pub(crate) fn eprint_warning(path: &Path, text: &str) {
 fn eprint_labelled(style: &str, label: &str, line: &str) {
     let mut err = anstream::AutoStream::auto(io::stderr().lock());
     drop(writeln!(err, "{style}{label}\x1b[0m: {line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_a_model_writes_cannot_drive_a_terminal() {
+        assert_eq!(printable("a\tb\né 👩‍👩‍👧"), "a\tb\né 👩‍👩‍👧");
+        assert_eq!(printable("\u{1b}[2Jx\r\u{9b}0m\0"), r"\u{1b}[2Jx\r\u{9b}0m\u{0}");
+    }
 }

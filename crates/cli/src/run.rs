@@ -19,7 +19,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Exit, CliErro
     // What is wrong with the command line is told before a model is fetched or loaded.
     sampling::check(&args.sampling)?;
     session::isa(&args.engine.isa)?;
-    let prompt = prompt::read(args.ids.as_deref(), args.prompt.as_deref(), args.file.as_deref())?;
+    let prompt = prompt::read(args.ids.as_deref(), args.text(), args.file.as_deref())?;
 
     let path = model::resolve(&args.model)?;
     let started = Instant::now();
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Exit, CliErro
     };
     let tokenizer = Arc::clone(&engine.tokenizer);
     let mut text = Text::new(&tokenizer, &args.engine.stop);
-    let mut emit = |piece: &str| if args.json { Ok(()) } else { output::print(piece) };
+    let mut emit = |piece: &str| if args.json { Ok(()) } else { output::print_text(piece) };
     let generation =
         engine.run(&request, &prompt_ids, &mut timings, &mut text, &mut emit).at(&path)?;
     let text = text.finish(&mut emit)?;

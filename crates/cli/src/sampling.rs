@@ -21,7 +21,7 @@ pub(crate) fn check(args: &SamplingArgs) -> Result<(), CliError> {
     Params { logit_bias: Vec::new(), ..params }.validate(1).map_err(|e| flag_error(&e))
 }
 
-/// The sampler for a model; `ignore_eos` bans the tokens that end a text.
+/// The sampler for a model; `ignore_eos` bans the tokens that end a text. Warns of what the model asks for in vain.
 pub(crate) fn sampler(
     args: &SamplingArgs,
     ignore_eos: bool,
@@ -29,24 +29,37 @@ pub(crate) fn sampler(
     gguf: &Gguf,
     tokenizer: &Tokenizer,
 ) -> Result<Sampler, CliError> {
-    let (mut params, user_set) = args.params();
-    let metadata = gguf.metadata();
-    let found = params
-        .apply_metadata(user_set, |key| metadata.value(key).and_then(meta_value))
-        .map_err(|e| CliError::new("E-SAMPLING", Exit::Malformed, e.to_string()).at(path))?;
-    for key in found.unsupported {
+    let (sampler, unsupported) = made(args, ignore_eos, path, gguf, tokenizer)?;
+    for key in unsupported {
         output::eprint_warning(
             path,
             &format!("{key} asks for what lockstep does not have; ignored"),
         );
     }
+    Ok(sampler)
+}
+
+/// The same, and the keys of what the model asks for in vain.
+pub(crate) fn made(
+    args: &SamplingArgs,
+    ignore_eos: bool,
+    path: &Path,
+    gguf: &Gguf,
+    tokenizer: &Tokenizer,
+) -> Result<(Sampler, Vec<&'static str>), CliError> {
+    let (mut params, user_set) = args.params();
+    let metadata = gguf.metadata();
+    let found = params
+        .apply_metadata(user_set, |key| metadata.value(key).and_then(meta_value))
+        .map_err(|e| CliError::new("E-SAMPLING", Exit::Malformed, e.to_string()).at(path))?;
     if params.dry_multiplier != 0.0 {
         params.dry_breakers = breakers::of(&args.dry_sequence_breakers(), tokenizer);
     }
     if ignore_eos {
         params.logit_bias.extend(tokenizer.eog_ids().map(|id| (id, f32::NEG_INFINITY)));
     }
-    Sampler::new(params, tokenizer.n_vocab()).map_err(|e| flag_error(&e))
+    let sampler = Sampler::new(params, tokenizer.n_vocab()).map_err(|e| flag_error(&e))?;
+    Ok((sampler, found.unsupported))
 }
 
 /// The sampler's names are llama.cpp's fields; people know the flags.

@@ -133,13 +133,7 @@ pub(crate) fn template(args: &TemplateArgs) -> Result<Exit, CliError> {
 impl Rendered {
     /// The prompt, safe for a terminal, and its ids.
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        for c in self.prompt.chars() {
-            if c.is_control() && !matches!(c, '\n' | '\t') {
-                write!(out, "{}", c.escape_default())?;
-            } else {
-                write!(out, "{c}")?;
-            }
-        }
+        write!(out, "{}", output::printable(&self.prompt))?;
         let ids: Vec<String> = self.ids.iter().map(u32::to_string).collect();
         writeln!(out, "\n\n{} tokens: {}", ids.len(), ids.join(","))
     }

@@ -2,9 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 mod common;
 
-use common::{Outcome, TempFile, arg, run, run_with_input, smollm2};
+use common::{Outcome, TempFile, arg, lockstep, run, run_with_input, smollm2};
+use golden::hostile::T1;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// A chat, greedy unless the flags say otherwise.
 fn chat(flags: &[&str], lines: &str) -> Outcome {
@@ -125,4 +130,77 @@ fn a_model_without_a_template_is_told_what_to_do() {
     let found = run_with_input(&["chat", arg(&path)], b"Hi\n");
     assert_eq!(found.status, Some(69), "{found:?}");
     assert!(found.stderr.contains("--chat-template-file"), "{found:?}");
+}
+
+/// T1 with a template that wants users and assistants to alternate, and a context that takes a while to fill.
+fn tiny() -> TempFile {
+    let template = "{% for m in messages %}\
+        {% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate!') }}{% endif %}\
+        <|start|>{{ m.role }}\n{{ m.content }}<|endoftext|>{% endfor %}<|start|>assistant\n";
+    let model = T1::bpe()
+        .set_u32("llama.context_length", 1 << 20)
+        .set_str("tokenizer.chat_template", template);
+    TempFile::new("t1.gguf", &model.build())
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_the_answer_and_keeps_the_chat() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("chat.json");
+    let args = ["chat", model.str(), "--ignore-eos", "-c", "200000", "--seed", "1"];
+    let mut command = lockstep();
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for message in ["a", "ab"] {
+        writeln!(stdin, "{message}").unwrap();
+        // The answer has begun, and would go on for long.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 64]).unwrap();
+        let id = child.id().to_string();
+        // Twice: people are impatient.
+        for _ in 0..2 {
+            assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        }
+        // Whatever comes now comes after the end of the answer.
+        writeln!(stdin, "/stats").unwrap();
+    }
+    writeln!(stdin, "/set n-predict 3\nabc\n/save {}", file.display()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(stderr.matches("stopped; /retry").count(), 2, "{stderr}");
+    assert_eq!(read(&file)["messages"].as_array().unwrap().len(), 6, "{stderr}");
+}
+
+#[test]
+fn a_question_without_an_answer_gives_way_to_the_next() {
+    let model = tiny();
+    let asked = json!({"messages": [{"role": "user", "content": "\u{1b}[2Ja"}]});
+    let file = TempFile::new("asked.json", asked.to_string().as_bytes());
+    let args = ["chat", model.str(), "-n", "2", "--load", file.str()];
+    let lines = format!("ab\n/save {}\n", file.str());
+    run_with_input(&args, lines.as_bytes()).expect_success();
+    let messages = read(&file.path)["messages"].clone();
+    assert_eq!(messages.as_array().unwrap().len(), 2, "{messages}");
+    assert_eq!(messages[0]["content"], "ab");
+}
+
+#[test]
+fn what_is_told_cannot_drive_a_terminal() {
+    let model = tiny();
+    let lines = "/system \u{1b}[2Jx\n/system\n";
+    let found = run_with_input(&["chat", model.str()], lines.as_bytes()).expect_success();
+    assert_eq!(found.stderr, "\\u{1b}[2Jx\n");
+}
+
+#[test]
+fn a_template_that_writes_nothing_is_told() {
+    let model = smollm2();
+    let nothing = TempFile::new("nothing.jinja", b"{% set x = 1 %}");
+    let args = ["chat", arg(&model), "--chat-template-file", nothing.str()];
+    let found = run_with_input(&args, b"Hi\n");
+    assert_eq!(found.status, Some(2), "{found:?}");
+    assert!(found.stderr.contains("prompt is empty"), "{found:?}");
 }

@@ -22,8 +22,8 @@ pub(crate) struct ChatArgs {
     #[arg(short, long, value_name = "MODEL", conflicts_with = "name")]
     pub(super) model: Option<OsString>,
 
-    /// A system message in front of the chat
-    #[arg(long, value_name = "TEXT", conflicts_with = "load")]
+    /// A system message in front of the chat; also -sys
+    #[arg(long, value_name = "TEXT", alias = "system-prompt", conflicts_with = "load")]
     pub(super) system: Option<String>,
 
     /// Begin with the messages of a file that /save wrote

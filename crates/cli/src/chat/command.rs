@@ -7,6 +7,7 @@ pub(super) enum Input {
     Nothing,
     Say(String),
     Help,
+    /// Show the system message, or set it; an empty one takes it away.
     System(Option<String>),
     Save(String),
     Load(String),
@@ -22,13 +23,14 @@ pub(super) enum Input {
 }
 
 pub(super) const HELP: &str = "\
-/system TEXT         the system message from now on; without TEXT, show it
+/system TEXT         the system message from now on; \"\": none; without TEXT, show it
 /retry               another answer to the last message
 /undo                take back the last message and its answer
 /clear               forget the chat, keep the system message
 /save FILE           write the chat to FILE (JSON)
 /load FILE           go on with the chat in FILE
-/set NAME VALUE      change a setting: temperature 0.7, top-k 40, seed 1, n-predict 200 …; without NAME, show them
+/set NAME VALUE      change a setting: temperature 0.7, top-k 40, seed 1, n-predict 200, stop TEXT (or none),
+                     context-shift on …; without NAME, show them
 /stats               tokens and speed
 /exit, Ctrl-D        leave
 Ctrl-C               stop the answer, keep the chat
@@ -42,21 +44,36 @@ pub(super) const COMMANDS: [&str; 10] =
 /// Opens and closes a message of several lines.
 const QUOTES: &str = "\"\"\"";
 
+/// What stands in front of a text that is no message: a system message may have several lines, too.
+const SYSTEM: &str = "/system ";
+
 /// Whether `text` goes on with the next line.
 pub(super) fn goes_on(text: &str) -> bool {
-    match text.strip_prefix(QUOTES) {
+    let body = text.strip_prefix(SYSTEM).map_or(text, str::trim_start);
+    match body.strip_prefix(QUOTES) {
         Some(rest) => !rest.trim_end().ends_with(QUOTES),
-        None => text.ends_with('\\'),
+        None => body.ends_with('\\'),
     }
+}
+
+/// What stands between three quotes, without the newlines next to them.
+fn unquoted(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix(QUOTES)?.trim_end();
+    // The input may have ended before they came.
+    let inner = rest.strip_suffix(QUOTES).unwrap_or(rest);
+    let inner = inner.strip_prefix('\n').unwrap_or(inner);
+    Some(inner.strip_suffix('\n').unwrap_or(inner))
+}
+
+/// Lines that go on with the next, as one text.
+fn joined(text: &str) -> String {
+    let text = text.strip_suffix('\\').unwrap_or(text);
+    text.replace("\\\n", "\n")
 }
 
 /// What a text means, of which [`goes_on`] is false (or the input ended).
 pub(super) fn parse(text: &str) -> Input {
-    if let Some(rest) = text.strip_prefix(QUOTES) {
-        let rest = rest.trim_end();
-        let inner = rest.strip_suffix(QUOTES).unwrap_or(rest);
-        let inner = inner.strip_prefix('\n').unwrap_or(inner);
-        let inner = inner.strip_suffix('\n').unwrap_or(inner);
+    if let Some(inner) = unquoted(text) {
         return if inner.trim().is_empty() { Input::Nothing } else { Input::Say(inner.to_owned()) };
     }
     if text.trim().is_empty() {
@@ -65,9 +82,12 @@ pub(super) fn parse(text: &str) -> Input {
     if !text.starts_with('/') {
         // The space that keeps a slash from being a command is not part of the message.
         let text = if text.starts_with(" /") { &text[1..] } else { text };
-        return Input::Say(text.replace("\\\n", "\n").trim_end_matches('\\').to_owned());
+        return Input::Say(joined(text));
     }
-    command(text.trim_end())
+    if let Some(inner) = text.strip_prefix(SYSTEM).and_then(|body| unquoted(body.trim_start())) {
+        return Input::System(Some(inner.to_owned()));
+    }
+    command(joined(text).trim_end())
 }
 
 fn command(text: &str) -> Input {
@@ -80,6 +100,7 @@ fn command(text: &str) -> Input {
     };
     match name {
         "/help" | "/?" => lonely(Input::Help),
+        "/system" if rest == "\"\"" => Input::System(Some(String::new())),
         "/system" => Input::System(argument),
         "/save" => {
             argument.map_or_else(|| Input::Wrong("/save FILE: which file?".into()), Input::Save)
@@ -90,17 +111,25 @@ fn command(text: &str) -> Input {
         "/retry" | "/regen" => lonely(Input::Retry),
         "/undo" => lonely(Input::Undo),
         "/clear" => lonely(Input::Clear),
-        "/set" => match (argument.as_deref(), rest.split_once(char::is_whitespace)) {
-            (None, _) => Input::Set(None),
-            (_, Some((name, value))) => Input::Set(Some((
-                name.trim_start_matches('-').replace('_', "-"),
-                value.trim().into(),
-            ))),
-            (Some(name), None) => Input::Wrong(format!("/set {name} VALUE: which value?")),
-        },
+        "/set" => set(rest),
         "/stats" => lonely(Input::Stats),
         "/exit" | "/quit" | "/bye" => lonely(Input::Exit),
-        _ => Input::Wrong(format!("{name} is no command; /help lists them")),
+        _ => Input::Wrong(format!(
+            "{name} is no command; /help lists them; a message may begin with a space and a slash"
+        )),
+    }
+}
+
+/// `NAME VALUE`, also as flags and in other programs: `--NAME=VALUE`, `parameter NAME VALUE`.
+fn set(text: &str) -> Input {
+    let text = text.strip_prefix("parameter ").unwrap_or(text).trim_start();
+    match text.split_once(|c: char| c.is_whitespace() || c == '=') {
+        _ if text.is_empty() => Input::Set(None),
+        Some((name, value)) => {
+            let name = name.trim_start_matches('-').replace('_', "-");
+            Input::Set(Some((name, value.trim().to_owned())))
+        }
+        None => Input::Wrong(format!("/set {text} VALUE: which value?")),
     }
 }
 
@@ -127,6 +156,7 @@ mod tests {
             assert_eq!(parse(closed), say(meant));
         }
         assert_eq!(parse("cut off\\"), say("cut off"), "the input ended");
+        assert_eq!(parse("C:\\\\"), say("C:\\"), "one of them");
     }
 
     #[test]
@@ -135,10 +165,25 @@ mod tests {
         assert_eq!(parse("/bye "), Input::Exit);
         assert_eq!(parse("/system  You are terse. "), Input::System(Some("You are terse.".into())));
         assert_eq!(parse("/system"), Input::System(None));
+        assert_eq!(parse("/system \"\""), Input::System(Some(String::new())));
+        for (open, closed) in [
+            ("/system one\\", "/system one\\\ntwo"),
+            ("/system  \"\"\"", "/system  \"\"\"\none\ntwo\n\"\"\" "),
+        ] {
+            assert!(goes_on(open) && !goes_on(closed), "{open}");
+            assert_eq!(parse(closed), Input::System(Some("one\ntwo".into())));
+        }
         assert_eq!(parse("/save my chat.json"), Input::Save("my chat.json".into()));
         let set = |name: &str, value: &str| Input::Set(Some((name.into(), value.into())));
         assert_eq!(parse("/set temperature 0.7"), set("temperature", "0.7"));
         assert_eq!(parse("/set --top_k  -1"), set("top-k", "-1"));
+        assert_eq!(parse("/set parameter top_k 3"), set("top-k", "3"));
+        assert_eq!(parse("/set top_k=3"), set("top-k", "3"));
+        assert_eq!(parse("/set stop a=b"), set("stop", "a=b"));
+        assert_eq!(
+            parse("/set parameter "),
+            Input::Wrong("/set parameter VALUE: which value?".into())
+        );
         for wrong in ["/save", "/load", "/set temp", "/undo 2", "/nonsense", "/"] {
             assert!(matches!(parse(wrong), Input::Wrong(_)), "{wrong}");
         }

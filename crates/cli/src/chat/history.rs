@@ -86,14 +86,27 @@ impl History {
         self.n_left_out = 0;
     }
 
-    /// Leaves out the oldest exchange that is still in, but never the last; whether there was one. Returns how many
-    /// messages that were.
-    pub(super) fn leave_out_oldest(&mut self) -> Option<usize> {
+    /// How many messages there are, the system's not counted.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// How many of the oldest messages are left out.
+    pub(super) fn n_left_out(&self) -> usize {
+        self.n_left_out
+    }
+
+    /// Leaves out the `n` oldest messages.
+    pub(super) fn leave_out(&mut self, n: usize) {
+        self.n_left_out = n;
+    }
+
+    /// How many messages could be left out that are not yet, so that the user still has the first word: ascending; the
+    /// last exchange always stays.
+    pub(super) fn could_leave_out(&self) -> Vec<usize> {
         let from = self.n_left_out + 1;
-        let rest = self.messages.get(from..)?;
-        let n_more = 1 + rest.iter().position(|message| message.role == USER)?;
-        self.n_left_out += n_more;
-        Some(n_more)
+        let rest = self.messages.iter().enumerate().skip(from);
+        rest.filter(|(_, message)| message.role == USER).map(|(i, _)| i).collect()
     }
 
     /// What the template gets.
@@ -199,9 +212,11 @@ mod tests {
     fn the_last_exchange_is_never_left_out() {
         let mut chat = history(2);
         chat.push_user("q2");
-        assert_eq!(chat.leave_out_oldest(), Some(2));
-        assert_eq!(chat.leave_out_oldest(), Some(2));
-        assert_eq!(chat.leave_out_oldest(), None);
+        assert_eq!(chat.could_leave_out(), [2, 4]);
+        chat.leave_out(2);
+        assert_eq!(chat.could_leave_out(), [4]);
+        chat.leave_out(4);
+        assert_eq!(chat.could_leave_out(), [0; 0]);
         let mut wanted = Conversation::default();
         wanted.push("system", "s");
         wanted.push("user", "q2");

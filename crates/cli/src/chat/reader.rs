@@ -15,6 +15,7 @@ use rustyline::{
 };
 use std::{
     borrow::Cow,
+    env,
     io::{self, BufRead, IsTerminal, Read},
     path::Path,
 };
@@ -49,6 +50,13 @@ impl Reader {
 
     pub(super) fn is_terminal(&self) -> bool {
         matches!(self, Self::Terminal(_))
+    }
+
+    /// Whether Ctrl-C at the prompt comes in as [`Line::Interrupted`], not as a signal: these the editor gives up on.
+    pub(super) fn hears_ctrl_c(&self) -> bool {
+        let term = env::var_os("TERM").unwrap_or_default();
+        self.is_terminal()
+            && !["dumb", "cons25", "emacs"].iter().any(|no| term.eq_ignore_ascii_case(no))
     }
 
     /// The next message or command, whole.

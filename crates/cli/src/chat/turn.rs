@@ -18,7 +18,7 @@ pub(super) struct Chat {
     pub(super) settings: Settings,
     /// The last prompt and its answer.
     known: Option<Known>,
-    /// Answers given, to the same message, too: each has its own random numbers.
+    /// Answers given since the seed was set, to the same message, too: each has its own random numbers.
     n_answers: u32,
     n_tokens: usize,
 }
@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) sampler: Sampler,
     pub(super) n_predict: Option<usize>,
     pub(super) stops: Vec<String>,
+    pub(super) ignore_eos: bool,
     pub(super) context_shift: bool,
 }
 
@@ -38,11 +39,19 @@ struct Known {
     ids: Vec<u32>,
 }
 
+/// A prompt and its tokens.
+struct Ready {
+    text: String,
+    ids: Vec<u32>,
+}
+
 /// How an answer went.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) end: End,
     pub(super) timings: Timings,
+    /// Its tokens.
+    pub(super) n_written: usize,
     /// Messages that had to be left out for it.
     pub(super) n_left_out: usize,
 }
@@ -65,97 +74,119 @@ impl Chat {
         (self.n_tokens, self.engine.context.n_ctx())
     }
 
+    /// From now on answers are as in a chat that begins with these settings' seed.
+    pub(super) fn restart_seed(&mut self) {
+        self.n_answers = 0;
+    }
+
     /// The history was changed: counts its tokens.
     pub(super) fn recount(&mut self) {
-        let prompt = self.template.render(&self.history.conversation());
-        self.n_tokens = match prompt {
-            Ok(prompt) if !self.history.is_empty() => self.ids(&prompt).len(),
+        // Its text may stand in the new history with other authors.
+        self.known = None;
+        self.n_tokens = match self.ready() {
+            Ok(ready) if !self.history.is_empty() => ready.ids.len(),
             // What a template refuses is told when there is something to answer.
             _ => 0,
         };
     }
 
-    /// Answers the last message, which is the user's. Without an answer, the history is as before.
+    /// Answers the last message, which is the user's.
     pub(super) fn answer(&mut self, emit: Emit<'_>) -> Result<Answer, CliError> {
-        let mut n_left_out = 0;
-        let (prompt, mut ids) = self.fit(0, &mut n_left_out)?;
+        let n_left_out = self.history.n_left_out();
+        let mut ready = self.fit(0)?;
         self.engine.sampler = self.settings.sampler_of(self.n_answers, &self.engine.tokenizer)?;
         self.n_answers = self.n_answers.wrapping_add(1);
-        ids.iter().for_each(|id| self.engine.sampler.accept(*id));
+        ready.ids.iter().for_each(|id| self.engine.sampler.accept(*id));
 
         let tokenizer = Arc::clone(&self.engine.tokenizer);
         let stops = self.settings.stops.clone();
         let mut text = Text::new(&tokenizer, &stops);
         let mut timings = Timings::default();
-        let mut written: Vec<u32> = Vec::new();
-        let mut prompt = prompt;
-        let end = loop {
-            let n_predict = self.settings.n_predict.map(|n| n.saturating_sub(written.len()));
-            let request = Request { n_predict, kv_cache: true, n_logits: 0 };
-            let generation =
-                self.engine.run(&request, &ids, &mut timings, &mut text, &mut *emit)?;
-            let picked = generation.ids.iter().copied().filter(|id| !tokenizer.is_eog(*id));
-            written.extend(picked.clone());
-            ids.extend(picked);
-            if generation.end != End::Context || !self.settings.context_shift {
-                break generation.end;
-            }
-            let before = n_left_out;
-            let Ok((shorter, shorter_ids)) = self.fit(written.len(), &mut n_left_out) else {
-                break End::Context;
-            };
-            if n_left_out == before {
-                break End::Context;
-            }
-            prompt = shorter;
-            ids = shorter_ids;
-            ids.extend(&written);
-        };
-        self.n_tokens = self.engine.context.len(0);
-        let text = text.finish(&mut *emit)?;
-        self.known = (end != End::Stop).then(|| Known { text: prompt + &text, ids });
+        let (end, n_written) = self.write(&mut ready, &mut timings, &mut text, &mut *emit)?;
+        let text = text.finish(emit)?;
         if !text.is_empty() || end != End::Interrupted {
             self.history.push_assistant(&text);
         }
-        Ok(Answer { end, timings, n_left_out })
+        self.n_tokens = ready.ids.len().min(self.engine.context.n_ctx());
+        let Ready { text: prompt, ids } = ready;
+        self.known = (end != End::Stop).then(|| Known { text: prompt + &text, ids });
+        let n_left_out = self.history.n_left_out() - n_left_out;
+        Ok(Answer { end, timings, n_written, n_left_out })
+    }
+
+    /// Writes an answer behind the prompt; if the context is full before it ends, and may shift, the answer goes on
+    /// with less of the past. Returns how it ended, and its tokens.
+    fn write(
+        &mut self,
+        ready: &mut Ready,
+        timings: &mut Timings,
+        text: &mut Text<'_>,
+        emit: Emit<'_>,
+    ) -> Result<(End, usize), CliError> {
+        let tokenizer = Arc::clone(&self.engine.tokenizer);
+        let mut written: Vec<u32> = Vec::new();
+        loop {
+            let n_predict = self.settings.n_predict.map(|n| n.saturating_sub(written.len()));
+            let request = Request { n_predict, kv_cache: true, n_logits: 0 };
+            let generation = self.engine.run(&request, &ready.ids, timings, text, &mut *emit)?;
+            let picked = generation.ids.iter().copied().filter(|id| !tokenizer.is_eog(*id));
+            written.extend(picked.clone());
+            ready.ids.extend(picked);
+            if generation.end != End::Context || !self.settings.context_shift {
+                return Ok((generation.end, written.len()));
+            }
+            let n_left_out = self.history.n_left_out();
+            match self.fit(written.len()) {
+                Ok(shorter) if self.history.n_left_out() > n_left_out => *ready = shorter,
+                _ => return Ok((End::Context, written.len())),
+            }
+            ready.ids.extend(&written);
+        }
     }
 
     /// The prompt, with room for `n_written` tokens of the answer and more; leaves out old messages if it has to and may.
-    fn fit(
-        &mut self,
-        n_written: usize,
-        n_left_out: &mut usize,
-    ) -> Result<(String, Vec<u32>), CliError> {
+    fn fit(&mut self, n_written: usize) -> Result<Ready, CliError> {
         let n_ctx = self.engine.context.n_ctx();
-        let mut room = 1;
-        loop {
-            let prompt = self.template.render(&self.history.conversation())?;
-            let ids = self.ids(&prompt);
-            let n_ids = ids.len() + n_written;
-            if n_ids + room <= n_ctx {
-                return Ok((prompt.text, ids));
-            }
-            let left_out = match self.settings.context_shift {
-                true => self.history.leave_out_oldest(),
-                false => None,
-            };
-            let Some(n) = left_out else {
-                // Little room is better than none.
-                if n_ids < n_ctx {
-                    return Ok((prompt.text, ids));
-                }
-                return Err(self.full(n_ids));
-            };
-            *n_left_out += n;
-            // Not again at once.
-            room = n_ctx / 4;
+        let shift = self.settings.context_shift;
+        let fits = |ready: &Ready, room| ready.ids.len() + n_written + room <= n_ctx;
+        match self.ready() {
+            Ok(ready) if fits(&ready, 1) => return Ok(ready),
+            Ok(ready) if !shift => return Err(self.full(ready.ids.len() + n_written)),
+            Ok(_) => {}
+            // More than a template may write is more than a context holds.
+            Err(error) if shift && error.exit == Exit::OverBudget => {}
+            Err(error) => return Err(error),
         }
+        // The least that makes room, and then some: not again at once. Each try cuts the whole text into tokens, so the
+        // place is looked for by halving.
+        let before = self.history.n_left_out();
+        let could = self.history.could_leave_out();
+        let at = could.partition_point(|n| {
+            self.history.leave_out(*n);
+            !self.ready().is_ok_and(|ready| fits(&ready, n_ctx / 4))
+        });
+        self.history.leave_out(could.get(at).or(could.last()).copied().unwrap_or(before));
+        // Little room is better than none.
+        let outcome = self.ready().and_then(|ready| {
+            if fits(&ready, 1) { Ok(ready) } else { Err(self.full(ready.ids.len() + n_written)) }
+        });
+        if outcome.is_err() {
+            self.history.leave_out(before);
+        }
+        outcome
+    }
+
+    /// The prompt of the chat as it is.
+    fn ready(&self) -> Result<Ready, CliError> {
+        let prompt = self.template.render(&self.history.conversation())?;
+        let ids = self.ids(&prompt);
+        Ok(Ready { text: prompt.text, ids })
     }
 
     fn full(&self, n_ids: usize) -> CliError {
         let n_ctx = self.engine.context.n_ctx();
         let what_to_do = match self.settings.context_shift {
-            false => "/undo, /clear, a larger --ctx-size, or --context-shift",
+            false => "/undo, /clear, /set context-shift on, or a larger --ctx-size",
             true => "a shorter message or a larger --ctx-size",
         };
         let text = format!(
@@ -170,6 +201,13 @@ impl Chat {
         let tokenizer = &*self.engine.tokenizer;
         let more = self.known.as_ref().and_then(|known| known.extended(prompt, tokenizer));
         more.unwrap_or_else(|| tokenizer.encode_chat(&prompt.text, true, &prompt.input))
+    }
+}
+
+#[cfg(test)]
+impl Chat {
+    pub(super) fn known_ids(&self) -> Option<&[u32]> {
+        self.known.as_ref().map(|known| known.ids.as_slice())
     }
 }
 
