@@ -5,7 +5,7 @@ use crate::{
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
-    manual, output, perplexity, pull, quantize, run, show, synth, tokenize, trace,
+    manual, output, perplexity, pull, quantize, run, show, synth, tokenize, trace, verify,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -44,6 +44,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Perplexity(args) => perplexity::perplexity(args, &interrupt),
         Command::Trace(args) => trace::trace(args, &interrupt),
         Command::Compare(args) => compare::compare(args),
+        Command::Verify(args) => verify::verify(args, &interrupt),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),

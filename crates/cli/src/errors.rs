@@ -3,7 +3,9 @@
 //! People get `error[CODE]: PATH: MESSAGE` on one line of standard error, programs (`--json-errors`) the same as
 //! JSON. Whatever came from a file is escaped, so that no message can reach the terminal as an escape sequence.
 use crate::output;
+use chat_template::TemplateError;
 use compare::{TraceError, TraceErrorKind};
+use dequant::DequantError;
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
@@ -23,7 +25,7 @@ use tokenizer::TokenizerError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
-    /// Two traces are not in lockstep.
+    /// Two traces are not in lockstep, or a rung of `verify` does not hold.
     Diverged = 1,
     Usage = 2,
     Malformed = 65,
@@ -89,10 +91,26 @@ impl CliError {
         self
     }
 
+    /// Says which part of the file it is about.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        self.message.insert_str(0, &format!("{part}: "));
+        self
+    }
+
     /// Adds what to do about it.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str(hint);
         self
+    }
+
+    /// The stable code by which scripts know it.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is wrong, without the file, safe to print.
+    pub(crate) fn message(&self) -> String {
+        one_line(&self.message)
     }
 
     /// Prints it, unless there is nothing to tell.
@@ -157,7 +175,13 @@ macro_rules! from_classed {
         }
     )* };
 }
-from_classed!(GgufError, TokenizerError, ModelError, QuantizeError);
+from_classed!(GgufError, DequantError, TokenizerError, ModelError, QuantizeError);
+
+impl From<TemplateError> for CliError {
+    fn from(e: TemplateError) -> Self {
+        Self::new("E-TEMPLATE", Exit::Malformed, with_causes(&e))
+    }
+}
 
 impl From<ParamsError> for CliError {
     fn from(e: ParamsError) -> Self {

@@ -1,6 +1,7 @@
 //! Ctrl-C. While text is being generated the first one stops the generation and the command ends properly; a
 //! second one, or one at any other time, ends the process at once. The exit status is 130 either way.
 use crate::errors::{CliError, Exit};
+use llama_model::ModelError;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -32,5 +33,28 @@ impl Interrupt {
     /// From now on the first Ctrl-C sets `flag` instead of ending the process.
     pub(crate) fn set_on_first(&self, flag: Arc<AtomicBool>) {
         *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = Some(flag);
+    }
+}
+
+/// Why work ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Cancelled,
+    Failed(CliError),
+}
+
+impl From<ModelError> for Stop {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Cancelled => Self::Cancelled,
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<CliError> for Stop {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
     }
 }

@@ -27,6 +27,7 @@ mod show;
 mod synth;
 mod tokenize;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
