@@ -428,6 +428,31 @@ fn a_closed_pipe_does_not_pass_a_broken_file() {
     }
 }
 
+/// What was found before Ctrl-C is told.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_ladder() {
+    let model =
+        TempFile::new("t1.gguf", &T1::new().set_u32("llama.context_length", 1 << 20).build());
+    for tenths in [5, 20, 60, 200] {
+        let mut command = lockstep();
+        command.args(["verify", model.str(), "--json", "-n", "1024", "--steps", "1024", "-t", "1"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(tenths * 100));
+        let id = child.id().to_string();
+        let killed = std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(killed.success() && output.status.code() == Some(130), "{output:?}");
+        let certificate: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&certificate["passed"], &certificate["exit"]), (&json!(false), &json!(130)));
+        assert!(certificate["verdict"].as_str().unwrap().starts_with("interrupted: "));
+        if with_status(&certificate, "ok").contains(&"header") {
+            return;
+        }
+    }
+    panic!("it was never far enough");
+}
+
 #[test]
 fn a_temporary_folder_that_is_not_there_is_told() {
     let model = TempFile::new("t1.gguf", &T1::new().build());
