@@ -113,9 +113,14 @@ impl CliError {
         one_line(&self.message)
     }
 
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Prints it, unless there is nothing to tell.
     pub(crate) fn print(&self) {
-        if self.message.is_empty() {
+        if self.is_silent() {
             return;
         }
         if output::errors_are_json() {
@@ -177,12 +182,6 @@ macro_rules! from_classed {
 }
 from_classed!(GgufError, DequantError, TokenizerError, ModelError, QuantizeError);
 
-impl From<TemplateError> for CliError {
-    fn from(e: TemplateError) -> Self {
-        Self::new("E-TEMPLATE", Exit::Malformed, with_causes(&e))
-    }
-}
-
 impl From<ParamsError> for CliError {
     fn from(e: ParamsError) -> Self {
         Self::usage(with_causes(&e))
@@ -212,6 +211,18 @@ impl From<PerplexityError> for CliError {
             _ => Exit::Malformed,
         };
         Self::new(e.code(), exit, with_causes(&e))
+    }
+}
+
+impl From<TemplateError> for CliError {
+    fn from(e: TemplateError) -> Self {
+        let exit = match e {
+            // The template and the conversation do not fit; another conversation may.
+            TemplateError::Refused { .. } => Exit::Unsupported,
+            TemplateError::TooLarge { .. } | TemplateError::Limit { .. } => Exit::OverBudget,
+            _ => Exit::Malformed,
+        };
+        Self::new("E-TEMPLATE", exit, with_causes(&e))
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     interrupt::{Interrupt, Stop},
     model, output,
     progress::Progress,
-    run::{self, prompt},
+    run::prompt,
+    session,
 };
 use args::TraceArgs;
 use compare::{EvalInfo, TraceFile};
@@ -22,7 +23,7 @@ use std::{fs::File, path::Path, sync::Arc};
 
 /// Runs the command.
 pub(crate) fn trace(args: &TraceArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
-    let isa = run::isa(&args.isa)?;
+    let isa = session::isa(&args.isa)?;
     let source = Source::new(args)?;
     let path = model::resolve(&args.model)?;
     let gguf = Arc::new(model::open(&path)?);

@@ -18,7 +18,8 @@ use crate::{
     model,
     new_file::NewFile,
     output,
-    run::{self, prompt},
+    run::prompt,
+    session,
 };
 use args::VerifyArgs;
 use certificate::{Certificate, File, Flags, Machine};
@@ -37,7 +38,7 @@ use std::{
 pub(crate) fn verify(args: &VerifyArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
     let started = Instant::now();
     // What is wrong with the command line is told before anything is fetched or computed.
-    let isa = run::isa(&args.isa)?;
+    let isa = session::isa(&args.isa)?;
     let given = args.ids.is_some() || args.prompt.is_some() || args.file.is_some();
     let read = || prompt::read(args.ids.as_deref(), args.prompt.as_deref(), args.file.as_deref());
     let prompt = given.then(read).transpose()?;

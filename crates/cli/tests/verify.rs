@@ -54,7 +54,8 @@ fn certificate(outcome: &Outcome, status: i32) -> Value {
     let certificate = outcome.json();
     assert_eq!(
         (&certificate["exit"], &certificate["passed"]),
-        (&json!(status), &json!(status == 0))
+        (&json!(status), &json!(status == 0)),
+        "it says how it ended"
     );
     certificate
 }

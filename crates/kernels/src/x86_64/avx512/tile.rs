@@ -34,6 +34,8 @@ pub(super) struct Acc<const G: usize> {
     pub(super) stride: usize,
     /// Whether they begin with zero, whatever is there.
     pub(super) fresh: bool,
+    /// Whether they are then added to what is there; only if they begin with zero.
+    pub(super) add: bool,
 }
 
 /// Sums of `G` groups for `T` tokens.
@@ -67,7 +69,9 @@ pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const G: us
         }
         for (t, sums) in sums.iter().enumerate() {
             for (sum, at) in sums.iter().zip(acc.at) {
-                _mm512_storeu_ps(at.add(acc.stride * t), *sum);
+                let at = at.add(acc.stride * t);
+                let sum = if acc.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };
+                _mm512_storeu_ps(at, sum);
             }
         }
     }
