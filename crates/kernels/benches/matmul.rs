@@ -1,14 +1,15 @@
 //! Matrix products: GB/s of weights and GMAC/s, by type, instruction set and batch size.
 //!
-//! `cargo bench -p kernels --bench matmul -- [filter] [--threads N] [--tokens a,b,c] [--shape RxC]`, e.g. `q4_K --threads 1`.
-//! The scalar row is always there. Before it is timed, each result is compared with the scalar one, bit for bit.
+//! `cargo bench -p kernels --bench matmul -- [filter] [--threads N] [--tokens a,b,c] [--shape RxC] [--isa NAME]`, e.g. `q4_K --threads 1`.
+//! The scalar row is there unless `--isa` names another. Before it is timed, each result is compared with the first row's,
+//! bit for bit.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for developers")]
 
 use dequant::GgmlType;
 use kernels::{Acts, Arena, Isa, Linear, Matrix, Team, linears};
 use std::time::{Duration, Instant};
 
-const TYPES: [GgmlType; 13] = [
+const TYPES: [GgmlType; 16] = [
     GgmlType::Q4_0,
     GgmlType::Q4_1,
     GgmlType::Q5_0,
@@ -19,6 +20,9 @@ const TYPES: [GgmlType; 13] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
     GgmlType::F16,
     GgmlType::BF16,
     GgmlType::F32,
@@ -30,6 +34,7 @@ struct Options {
     tokens: Vec<usize>,
     shape: (usize, usize),
     time: Duration,
+    isa: String,
 }
 
 impl Options {
@@ -40,6 +45,7 @@ impl Options {
             tokens: vec![1, 2, 4, 8, 64, 512],
             shape: (2048, 2048),
             time: Duration::from_millis(200),
+            isa: String::new(),
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -54,6 +60,7 @@ impl Options {
                     let (rows, columns) = value.split_once('x').unwrap();
                     options.shape = (rows.parse().unwrap(), columns.parse().unwrap());
                 }
+                "--isa" => options.isa = value(),
                 "--ms" => options.time = Duration::from_millis(value().parse().unwrap()),
                 "--bench" => {}
                 _ => options.filter = arg,
@@ -92,9 +99,12 @@ impl Rng {
                 GgmlType::BF16 => block.copy_from_slice(&dequant::f32_to_bf16(self.symmetric())),
                 GgmlType::Q3_K | GgmlType::Q6_K => block[end - 2..].copy_from_slice(&half),
                 GgmlType::Q2_K => block[80..84].copy_from_slice(&[half, half].concat()),
-                GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
-                    block[..2].copy_from_slice(&half)
-                }
+                GgmlType::Q4_0
+                | GgmlType::Q5_0
+                | GgmlType::Q8_0
+                | GgmlType::IQ4_NL
+                | GgmlType::IQ4_XS => block[..2].copy_from_slice(&half),
+                GgmlType::MXFP4 => block[0] = 120,
                 _ => block[..4].copy_from_slice(&[half, half].concat()),
             }
             bytes.extend(block);
@@ -144,6 +154,9 @@ fn main() {
             let mut want = Vec::new();
             for isa in Isa::available() {
                 if isa == Isa::Scalar && n_tokens > 4 && !want.is_empty() {
+                    continue;
+                }
+                if !isa.name().contains(&options.isa) {
                     continue;
                 }
                 let mut acts = Acts::new();

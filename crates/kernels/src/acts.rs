@@ -37,6 +37,11 @@ pub(crate) use tile::TileActs;
 /// Two i16 that meet two columns of weights.
 pub(crate) type Pair = [i16; 2];
 
+/// Groups of columns of a block of `k` with a sum of their own in `lanes` and `minus`.
+pub(crate) const fn groups(k: usize) -> usize {
+    if k == 256 { 16 } else { 1 }
+}
+
 /// Rows in blocks of integer codes.
 #[derive(Debug, Default)]
 pub(crate) struct Codes {
@@ -343,7 +348,7 @@ impl Codes {
 
     /// Groups of columns whose sums are in `lanes`: per 16 in a block of 256, the whole of a block of 32.
     pub(crate) fn groups(&self) -> usize {
-        if self.k == 256 { 16 } else { 1 }
+        groups(self.k)
     }
 
     /// Tokens in the tile that begins at `first`.

@@ -47,6 +47,7 @@ impl Plan<'_> {
         let options = ContextOptions {
             n_ctx: n_ctx.saturating_add(self.steps as usize),
             n_ubatch: self.evals.iter().map(|e| e.tokens.len()).max().unwrap_or(1),
+            swa_full: true,
             ..ContextOptions::default()
         };
         Context::new(Arc::clone(model), &options)
@@ -78,7 +79,8 @@ impl<'a> Tracer<'a> {
         let all = self.plan.n_evals() as u64;
         for (i, eval) in self.plan.evals.iter().enumerate() {
             if eval.n_past < self.context.len(0) {
-                self.context.truncate(0, eval.n_past);
+                // All positions are there: the context has full windows.
+                let _ = self.context.truncate(0, eval.n_past);
             }
             next = self.eval(eval)?;
             bar.set(i as u64 + 1, Some(all));

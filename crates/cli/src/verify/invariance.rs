@@ -68,7 +68,7 @@ impl Runner<'_> {
 
     /// Prompt and steps in sequence 0, from an empty cache.
     fn run(&self, context: &mut Context) -> Result<Bits, Stop> {
-        context.truncate(0, 0);
+        context.clear(0);
         let mut rows = Vec::new();
         for eval in self.baseline.evals() {
             rows.extend(decode(context, &all_outputs(0, &eval))?);
@@ -85,37 +85,37 @@ impl Runner<'_> {
         let mut anew =
             self.baseline.rows.get(..self.baseline.n_prompt).unwrap_or_default().to_vec();
         for end in self.baseline.n_prompt + 1..=n {
-            context.truncate(0, 0);
+            context.clear(0);
             let tokens = self.baseline.ids.get(..end).unwrap_or_default();
             anew.extend(decode(&mut context, &BatchToken::prompt(0, 0, tokens))?);
             bar.set(end as u64, Some(n as u64));
         }
         found.push("no cache", &anew);
         let half = self.baseline.n_prompt / 2;
-        found.push("a prefix reused behind a truncation", &self.reused(&mut context, half)?);
-        context.copy(0, 1, half).map_err(Stop::from)?;
-        let eval = EvalInfo {
-            n_past: half,
-            tokens: self.baseline.ids.get(half..).unwrap_or_default().to_vec(),
-        };
-        let mut copied = self.baseline.rows.get(..half).unwrap_or_default().to_vec();
-        copied.extend(decode(&mut context, &all_outputs(1, &eval))?);
-        found.push("a prefix copied from another sequence", &copied);
+        let reused = self.reused(&mut context, half)?;
+        found.push("a prefix reused behind a truncation", &reused);
+        let from = context.copy(0, 1, half)?;
+        found.push("a prefix copied from another sequence", &self.go_on(&mut context, 1, from)?);
         Ok(found.step())
     }
 
     /// The first half of the prompt, something else, and the rest in the place of that.
     fn reused(&self, context: &mut Context, half: usize) -> Result<Bits, Stop> {
-        let ids = &self.baseline.ids;
-        context.truncate(0, 0);
-        let first = EvalInfo { n_past: 0, tokens: ids.get(..half).unwrap_or_default().to_vec() };
-        let rest = ids.get(half..).unwrap_or_default();
-        let other = EvalInfo { n_past: half, tokens: rest.iter().rev().copied().collect() };
-        let rest = EvalInfo { n_past: half, tokens: rest.to_vec() };
-        let mut rows = decode(context, &all_outputs(0, &first))?;
-        decode(context, &all_outputs(0, &other))?;
-        context.truncate(0, half);
-        rows.extend(decode(context, &all_outputs(0, &rest))?);
+        let (first, rest) = self.baseline.ids.split_at(half);
+        context.clear(0);
+        decode(context, &BatchToken::prompt(0, 0, first))?;
+        let others: Vec<u32> = rest.iter().rev().copied().collect();
+        decode(context, &BatchToken::prompt(0, half, &others))?;
+        // Sliding windows may not reach back that far: then it goes on from an earlier position.
+        let from = context.truncate(0, half);
+        self.go_on(context, 0, from)
+    }
+
+    /// Everything behind the first `from` positions, which a sequence has already.
+    fn go_on(&self, context: &mut Context, seq: usize, from: usize) -> Result<Bits, Stop> {
+        let tokens = self.baseline.ids.get(from..).unwrap_or_default().to_vec();
+        let mut rows = self.baseline.rows.get(..from).unwrap_or_default().to_vec();
+        rows.extend(decode(context, &all_outputs(seq, &EvalInfo { n_past: from, tokens }))?);
         Ok(rows)
     }
 

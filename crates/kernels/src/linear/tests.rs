@@ -159,9 +159,12 @@ fn extreme_codes_do_not_overflow() {
                         block[end - 2..].copy_from_slice(&one);
                     }
                     GgmlType::Q2_K => block[80..84].copy_from_slice(&[one, one].concat()),
-                    GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
-                        block[..2].copy_from_slice(&one)
-                    }
+                    GgmlType::Q4_0
+                    | GgmlType::Q5_0
+                    | GgmlType::Q8_0
+                    | GgmlType::IQ4_NL
+                    | GgmlType::IQ4_XS => block[..2].copy_from_slice(&one),
+                    GgmlType::MXFP4 => block[0] = 128,
                     _ => block[..4].copy_from_slice(&[one, one].concat()),
                 }
             }

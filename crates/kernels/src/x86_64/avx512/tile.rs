@@ -5,13 +5,13 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
 use super::source::Source;
-use crate::acts::TileActs;
+use crate::acts::{self, TileActs};
 use crate::format::{CHUNK, Format};
 use std::arch::x86_64::*;
 
 /// The bias of the codes as the kernels see them: signed bytes have 128 added.
 pub(super) const fn bias<F: Format>() -> i32 {
-    if F::BITS == 8 { 128 } else { F::BIAS }
+    if F::SIGNED { 128 } else { F::BIAS }
 }
 
 /// 32 bits repeated in all lanes.
@@ -142,8 +142,15 @@ unsafe fn start<F: Format, const T: usize, const G: usize>(a: TileActs, j: usize
     let mut sums = [[_mm512_setzero_si512(); G]; T];
     if const { bias::<F>() } > 0 {
         for (t, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: group `j` of token `t`.
-            let minus = unsafe { broadcast(a.minus.add(j * T + t)) };
+            // SAFETY: the sub-block's groups of token `t`: one, or two of 16 columns.
+            let minus = unsafe {
+                if const { F::K / F::GROUP < acts::groups(F::K) } {
+                    let at = a.minus.add(2 * j * T + t);
+                    _mm512_add_epi32(broadcast(at), broadcast(at.add(T)))
+                } else {
+                    broadcast(a.minus.add(j * T + t))
+                }
+            };
             let minus = match const { bias::<F>() } {
                 4 => _mm512_slli_epi32::<2>(minus),
                 8 => _mm512_slli_epi32::<3>(minus),
