@@ -6,6 +6,7 @@ use crate::{
     inspect,
     interrupt::Interrupt,
     manual, output, perplexity, pull, quantize, run, show, synth, template, tokenize, trace,
+    verify,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -46,6 +47,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Perplexity(args) => perplexity::perplexity(args, &interrupt),
         Command::Trace(args) => trace::trace(args, &interrupt),
         Command::Compare(args) => compare::compare(args),
+        Command::Verify(args) => verify::verify(args, &interrupt),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Pull(args) => pull::pull(args),
         Command::List(args) => pull::list(args),

@@ -32,8 +32,9 @@ Examples:
   lockstep quantize model.gguf small.gguf Q4_K_M
 
 A MODEL is a path, a short name (see `lockstep list`), hf:OWNER/REPO/FILE.gguf, or hf:OWNER/REPO:QUANT.
-Exit status: 0 success, 2 usage, 65 malformed input, 66 missing or unreadable input, 69 not supported,
-70 a defect of lockstep, 71 not enough memory, 74 input/output error, 130 interrupted.";
+Exit status: 0 success, 1 `compare` or `verify` found a difference, 2 usage, 65 malformed input,
+66 missing or unreadable input, 69 not supported, 70 a defect of lockstep, 71 not enough memory,
+74 input/output error, 130 interrupted.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -85,6 +86,9 @@ pub(crate) enum Command {
     /// Find where two traces part
     #[command(after_help = crate::compare::args::EXAMPLES)]
     Compare(crate::compare::args::CompareArgs),
+    /// Check a model's file and everything lockstep computes from it
+    #[command(after_help = crate::verify::args::EXAMPLES)]
+    Verify(Box<crate::verify::args::VerifyArgs>),
     /// Write a model of random weights, to measure a shape without having a model of it
     Synth(SynthArgs),
     /// Fetch a model into the cache and print its path

@@ -5,6 +5,7 @@
 use crate::output;
 use chat_template::TemplateError;
 use compare::{TraceError, TraceErrorKind};
+use dequant::DequantError;
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
 use model_store::{StoreError, StoreErrorKind};
@@ -24,7 +25,7 @@ use tokenizer::TokenizerError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
-    /// Two traces are not in lockstep.
+    /// Two traces are not in lockstep, or a rung of `verify` does not hold.
     Diverged = 1,
     Usage = 2,
     Malformed = 65,
@@ -90,10 +91,26 @@ impl CliError {
         self
     }
 
+    /// Says which part of the file it is about.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        self.message.insert_str(0, &format!("{part}: "));
+        self
+    }
+
     /// Adds what to do about it.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str(hint);
         self
+    }
+
+    /// The stable code by which scripts know it.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is wrong, without the file, safe to print.
+    pub(crate) fn message(&self) -> String {
+        one_line(&self.message)
     }
 
     /// Whether there is nothing to tell.
@@ -163,7 +180,7 @@ macro_rules! from_classed {
         }
     )* };
 }
-from_classed!(GgufError, TokenizerError, ModelError, QuantizeError);
+from_classed!(GgufError, DequantError, TokenizerError, ModelError, QuantizeError);
 
 impl From<ParamsError> for CliError {
     fn from(e: ParamsError) -> Self {

@@ -2,6 +2,7 @@
 //! chat goes on); a second one that is no double tap, or one at any other time, ends the process at once. The exit
 //! status is 130 either way.
 use crate::errors::{CliError, Exit};
+use llama_model::ModelError;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -46,5 +47,28 @@ impl Interrupt {
     /// From now on Ctrl-C ends the process again.
     pub(crate) fn release(&self) {
         *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Why work ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Cancelled,
+    Failed(CliError),
+}
+
+impl From<ModelError> for Stop {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Cancelled => Self::Cancelled,
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<CliError> for Stop {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
     }
 }

@@ -31,6 +31,7 @@ mod synth;
 mod template;
 mod tokenize;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -26,6 +26,8 @@ pub unsafe trait Block: Copy + std::fmt::Debug + PartialEq + Send + Sync + 'stat
     fn dequantize(&self, out: &mut [f32]);
     /// Whether the scales (of a float type: the value) are neither infinite nor NaN.
     fn is_finite(&self) -> bool;
+    /// What codes are multiplied by (of a float type: the value); minima and sums are none.
+    fn main_scale(&self) -> f32;
 }
 
 /// A block that can be made from f32.
@@ -53,6 +55,10 @@ macro_rules! blocks {
             #[inline]
             fn is_finite(&self) -> bool {
                 $(self.$scale().is_finite())&&*
+            }
+            #[inline]
+            fn main_scale(&self) -> f32 {
+                [$(self.$scale()),*][0]
             }
         }
     )*};

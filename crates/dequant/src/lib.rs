@@ -92,6 +92,20 @@ fn check_blocks<B: Block>(bytes: &[u8]) -> Result<(), DequantError> {
     }
 }
 
+/// What the codes of each block are multiplied by, of a float type the values.
+/// # Errors
+/// An unsupported type; bytes that are no whole number of blocks.
+pub fn for_each_scale(
+    ty: GgmlType,
+    bytes: &[u8],
+    mut each: impl FnMut(f32),
+) -> Result<(), DequantError> {
+    with_block!(tensor ty, B => {
+        blocks::<B>(bytes).map(|blocks| blocks.iter().for_each(|block| each(block.main_scale())))
+    })
+    .unwrap_or(Err(DequantError::Unsupported { ty }))
+}
+
 /// Whether [`quantize`] knows `ty`.
 #[must_use]
 pub fn is_target(ty: GgmlType) -> bool {

@@ -98,6 +98,12 @@ impl Gguf {
         self.shards.len()
     }
 
+    /// The bytes of file `i`, header and all, as they are mapped.
+    #[must_use]
+    pub fn shard_bytes(&self, i: usize) -> Option<&[u8]> {
+        self.shards.get(i).map(Shard::file)
+    }
+
     /// Bytes of all files together.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {

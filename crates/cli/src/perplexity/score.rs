@@ -1,10 +1,11 @@
 //! The loop over a text: logits in, sums and files out.
 use crate::{
     errors::{At, CliError},
+    interrupt::Stop,
     new_file::NewFile,
     progress::Progress,
 };
-use llama_model::{BatchToken, Context, ModelError};
+use llama_model::{BatchToken, Context};
 use perplexity::{
     BaseReader, BaseWriter, Chunks, Divergence, Likelihood, NpyWriter, RowDivergence, encode_row,
     map_rows, neg_log_likelihood,
@@ -15,28 +16,6 @@ use std::{fs::File, io::BufReader, path::PathBuf};
 const MAX_LOGITS: usize = 16 << 20;
 /// Tokens computed at once, if their logits fit.
 const N_BATCH: usize = 512;
-
-/// Why a chunk was not finished.
-pub(crate) enum Stop {
-    /// Ctrl-C.
-    Cancelled,
-    Failed(CliError),
-}
-
-impl From<ModelError> for Stop {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Cancelled => Self::Cancelled,
-            error => Self::Failed(error.into()),
-        }
-    }
-}
-
-impl From<CliError> for Stop {
-    fn from(error: CliError) -> Self {
-        Self::Failed(error)
-    }
-}
 
 /// Takes the position of the first of some rows of logits, and the rows.
 pub(crate) type Take<'a> = dyn FnMut(usize, &[f32]) -> Result<(), CliError> + 'a;

@@ -2,7 +2,8 @@
 use super::args::TraceArgs;
 
 /// The user's choice.
-pub(super) struct Selection<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Selection<'a> {
     globs: &'a [String],
     attention: bool,
     pub(super) kv_cache: bool,
@@ -12,6 +13,11 @@ impl<'a> Selection<'a> {
     pub(super) fn new(args: &'a TraceArgs) -> Self {
         let on = |flag| flag || args.all;
         Self { globs: &args.nodes, attention: on(args.attention), kv_cache: on(args.kv_cache) }
+    }
+
+    /// Everything there is.
+    pub(crate) fn all() -> Self {
+        Self { globs: &[], attention: true, kv_cache: true }
     }
 
     /// Whether a node is wanted, by its label and its whole name.
