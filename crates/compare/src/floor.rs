@@ -30,6 +30,8 @@ pub(crate) struct Floors {
     measured: HashMap<(usize, String, usize), f64>,
     /// The largest measured so far, by label and occurrence.
     largest: HashMap<(String, usize), f64>,
+    /// Whether neither side rounds activations: then only sums are noisy.
+    exact: bool,
     /// The largest NMSE so far that was noise, of all nodes.
     error: f64,
     /// The largest ratio so far of an error to what was measured; at least 1.
@@ -45,11 +47,13 @@ impl Floors {
         noise: Option<&TraceFile>,
     ) -> Result<Self, TraceError> {
         let arithmetic = [&a.info().arithmetic, &b.info().arithmetic];
+        let exact = [a, b].iter().all(|file| file.info().activations == "exact");
         let source = match noise {
             Some(_) => FloorSource::Measured,
             None if arithmetic[0] == arithmetic[1] && !arithmetic[0].is_empty() => {
                 FloorSource::Exact
             }
+            None if exact => FloorSource::DerivedExact,
             None => FloorSource::Derived,
         };
         let mut measured = HashMap::new();
@@ -72,6 +76,7 @@ impl Floors {
             source,
             measured,
             largest: HashMap::new(),
+            exact,
             error: 0.0,
             noisier: 1.0,
             rounded: false,
@@ -87,7 +92,7 @@ impl Floors {
         let floor = match self.source {
             FloorSource::Exact => 0.0,
             FloorSource::Measured => self.measured(node),
-            FloorSource::Derived => self.derived(node),
+            FloorSource::Derived | FloorSource::DerivedExact => self.derived(node),
         };
         let not_finite = stats.n_not_finite[0] != stats.n_not_finite[1];
         let diverged = not_finite || stats.nmse > floor || stats.nmse.is_nan();
@@ -124,8 +129,12 @@ impl Floors {
         self.local(node).max(GROWTH * self.error).min(CEILING)
     }
 
-    /// What a single node may add whatever came before: codes of activations that fall to the other side.
+    /// What a single node may add whatever came before: codes of activations that fall to the other side, or sums
+    /// in another order.
     fn local(&mut self, node: &Node) -> f64 {
+        if self.exact {
+            return F32_NOISE;
+        }
         self.rounded |= node.op.as_deref().is_none_or(|op| op == "MUL_MAT") && !is_early(node);
         if self.rounded { ACTIVATION_NOISE } else { F32_NOISE }
     }
