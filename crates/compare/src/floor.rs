@@ -32,8 +32,13 @@ pub(crate) struct Floors {
     largest: HashMap<(String, usize), f64>,
     /// Whether neither side rounds activations: then only sums are noisy.
     exact: bool,
-    /// The largest NMSE so far that was noise, of all nodes.
+    /// The evaluation that is being judged.
+    eval: usize,
+    /// The largest NMSE so far in this evaluation that was noise, of all nodes that this one may depend on.
     error: f64,
+    /// The same at the end of each layer: in this evaluation, and the largest of those before it, whose keys and values
+    /// this one reads.
+    by_layer: [HashMap<usize, f64>; 2],
     /// The largest ratio so far of an error to what was measured; at least 1.
     noisier: f64,
     /// Whether a product has been passed.
@@ -77,7 +82,9 @@ impl Floors {
             measured,
             largest: HashMap::new(),
             exact,
+            eval: 0,
             error: 0.0,
+            by_layer: [HashMap::new(), HashMap::new()],
             noisier: 1.0,
             rounded: false,
         })
@@ -89,6 +96,7 @@ impl Floors {
 
     /// The floor of the next node, and whether it is above.
     pub(crate) fn judge(&mut self, node: &Node, stats: &Stats) -> (f64, bool) {
+        self.come_to(node);
         let floor = match self.source {
             FloorSource::Exact => 0.0,
             FloorSource::Measured => self.measured(node),
@@ -98,12 +106,28 @@ impl Floors {
         let diverged = not_finite || stats.nmse > floor || stats.nmse.is_nan();
         if !diverged {
             self.error = self.error.max(stats.nmse);
+            if let Some(il) = node.layer() {
+                raise(&mut self.by_layer[0], il, self.error);
+            }
             let largest = self.largest.get(&kind(node)).copied().unwrap_or(0.0);
             if largest > MEASURABLE {
                 self.noisier = self.noisier.max(stats.nmse / largest).min(NOISIER);
             }
         }
         (floor, diverged)
+    }
+
+    /// What a node may depend on: an evaluation begins anew, but its layers read what earlier ones have stored.
+    fn come_to(&mut self, node: &Node) {
+        if node.eval != self.eval {
+            let [this, before] = &mut self.by_layer;
+            for (il, error) in this.drain() {
+                raise(before, il, error);
+            }
+            (self.eval, self.error, self.rounded) = (node.eval, 0.0, false);
+        }
+        let stored = node.layer().and_then(|il| self.by_layer[1].get(&il));
+        self.error = self.error.max(stored.copied().unwrap_or(0.0));
     }
 
     /// Whether an error above its floor is no more than what came before has grown to.
@@ -138,6 +162,12 @@ impl Floors {
         self.rounded |= node.op.as_deref().is_none_or(|op| op == "MUL_MAT") && !is_early(node);
         if self.rounded { ACTIVATION_NOISE } else { F32_NOISE }
     }
+}
+
+/// Makes the layer's value at least `value`.
+fn raise(values: &mut HashMap<usize, f64>, il: usize, value: f64) {
+    let old = values.entry(il).or_default();
+    *old = old.max(value);
 }
 
 /// Nodes of one kind: `l_out` of all layers.

@@ -102,9 +102,9 @@ fn line(page: &mut String, class: &str, points: impl Iterator<Item = (f64, f64)>
 
 /// NMSE of every node, with the floor.
 pub(super) fn errors(found: &Comparison, page: &mut String) {
-    page.push_str("<h2>Error by node</h2><p>NMSE of each node in the order of the graph; dashed: what is noise. Equal bits lie on the lower edge.");
+    page.push_str("<h2>Error by node</h2><p>NMSE of each node in the order of the graph; dashed: what is noise. Equal bits lie on the lower edge.</p><p>");
     for (group, what) in GROUPS {
-        let _ = write!(page, " <b class=\"key {group}\">{what}</b>");
+        let _ = write!(page, "<b class=\"key {group}\">{what}</b> ");
     }
     page.push_str("</p>");
     let n_evals = found.rows.last().map_or(0, |row| row.eval + 1);
