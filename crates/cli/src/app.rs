@@ -1,11 +1,11 @@
 //! From the command line to a command, and from its outcome to an exit status.
 use crate::{
     args::{self, Cli, Command},
-    bench, compare,
+    bench, chat, compare,
     errors::{self, CliError, Exit},
     inspect,
     interrupt::Interrupt,
-    manual, output, perplexity, pull, quantize, run, show, synth, tokenize, trace,
+    manual, output, perplexity, pull, quantize, run, show, synth, template, tokenize, trace,
 };
 use clap::{Parser, error::ErrorKind};
 use std::{panic, process::ExitCode};
@@ -37,7 +37,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
     let interrupt = Interrupt::install()?;
     match &cli.command {
         Command::Run(args) => run::run(args, &interrupt),
+        Command::Chat(args) => chat::chat(args, &interrupt),
         Command::Tokenize(args) => tokenize::tokenize(args),
+        Command::Template(args) => template::template(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Quantize(args) => quantize::quantize(args, &interrupt),
         Command::Bench(args) => bench::bench(args, &interrupt),
@@ -68,7 +70,7 @@ fn explain(error: &clap::Error) -> Result<Exit, CliError> {
 }
 
 /// clap's message on one line, its tips behind semicolons, without heading and usage block.
-fn first_sentence(text: &str) -> String {
+pub(crate) fn first_sentence(text: &str) -> String {
     let text = text.split("\n\nUsage:").next().unwrap_or(text);
     let text = text.split("\n\nFor more information").next().unwrap_or(text);
     let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -5,8 +5,9 @@ use crate::{
     pull::{ListArgs, PullArgs, RmArgs},
     sampling::SamplingArgs,
     show::ShowArgs,
+    template::{TemplateArgs, TemplateOptions},
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use llama_model::Numerics;
 use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
@@ -24,7 +25,8 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  lockstep run \"The capital of France is\"        the default model continues the text
+  lockstep run \"The capital of France is\"        the default model answers
+  lockstep chat                                  a conversation with it
   lockstep run -m path/to/model.gguf -f prompt.txt -n 100 --temp 0
   lockstep inspect smollm2                       what is in the file
   lockstep quantize model.gguf small.gguf Q4_K_M
@@ -35,8 +37,9 @@ Exit status: 0 success, 2 usage, 65 malformed input, 66 missing or unreadable in
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  lockstep run \"Once upon a time\" -n 64
-  lockstep run \"2 + 2 =\" --temp 0                 the most likely token at each step
+  lockstep run \"Why is the sky blue?\" -n 64
+  lockstep run \"Once upon a time\" --raw          the text goes on as it is, without the model's chat template
+  lockstep run \"2 + 2 =\" --raw --temp 0           the most likely token at each step
   echo \"Roses are red,\" | lockstep run --seed 7   the prompt from standard input
   lockstep run --ids 504,3575,282 --json --logits 5
   lockstep run \"Hello\" --numerics reference       the bits of llama.cpp's scalar build";
@@ -55,11 +58,17 @@ at its read bandwidth; both are measured first, on as many threads.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Continue a text
+    /// Answer a prompt, or continue a text
     #[command(after_help = RUN_EXAMPLES, allow_negative_numbers = true)]
     Run(Box<RunArgs>),
+    /// Talk to a model
+    #[command(after_help = crate::chat::args::EXAMPLES, allow_negative_numbers = true, args_override_self = true)]
+    Chat(Box<crate::chat::args::ChatArgs>),
     /// Show how a text is cut into tokens
     Tokenize(TokenizeArgs),
+    /// Show the prompt that a model's chat template makes of a conversation
+    #[command(after_help = crate::template::EXAMPLES)]
+    Template(TemplateArgs),
     /// Show a model's metadata, tensors and memory needs
     Inspect(InspectArgs),
     /// Write a model with other tensor types
@@ -94,7 +103,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The text to continue, taken as it is; without it (and without -f or --ids) standard input is read
+    /// What the model is asked, or with --raw the text to continue; without it (and without -f or --ids) standard input is read
     pub(crate) prompt: Option<String>,
 
     /// Read the prompt from FILE (- is standard input); one newline at its end is dropped
@@ -109,6 +118,39 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "MODEL", default_value = "smollm2")]
     pub(crate) model: OsString,
 
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
+    /// Compute everything anew at every step; slow, and the same bits
+    #[arg(long)]
+    pub(crate) no_kv_cache: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// With --json: show this many highest logits for each token
+    #[arg(long, value_name = "K", default_value_t = 10, requires = "json")]
+    pub(crate) logits: usize,
+
+    /// Continue the text as it is, without the model's chat template
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) raw: bool,
+
+    /// A system message in front of the prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
+    pub(crate) system: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) template: TemplateOptions,
+
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+}
+
+/// How a model is run, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
     /// Tokens to generate; -1: until the text ends or the context is full
     #[arg(short, long, value_name = "N", default_value = "-1")]
     pub(crate) n_predict: Limit,
@@ -132,24 +174,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 
-    /// Compute everything anew at every step; slow, and the same bits
-    #[arg(long)]
-    pub(crate) no_kv_cache: bool,
-
     /// Never end the text: ban the tokens that end it
     #[arg(long)]
     pub(crate) ignore_eos: bool,
 
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// With --json: show this many highest logits for each token
-    #[arg(long, value_name = "K", default_value_t = 10, requires = "json")]
-    pub(crate) logits: usize,
-
-    #[command(flatten)]
-    pub(crate) sampling: SamplingArgs,
+    /// End the text in front of TEXT; may be repeated; also --reverse-prompt
+    #[arg(short = 'r', long, value_name = "TEXT", alias = "reverse-prompt", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
 }
 
 #[derive(Debug, Args)]

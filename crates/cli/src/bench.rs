@@ -8,7 +8,7 @@ use crate::{
     args::BenchArgs,
     errors::{At, CliError, Exit},
     interrupt::Interrupt,
-    model, output, run,
+    model, output, session,
 };
 use llama_model::{
     Context, ContextOptions, Isa, LoadOptions, Model, ModelError,
@@ -27,7 +27,7 @@ use test::Test;
 
 /// Runs the command.
 pub(crate) fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
-    let isa = run::isa(&args.isa)?;
+    let isa = session::isa(&args.isa)?;
     let tests = test::all(args);
     if tests.is_empty() {
         return Err(CliError::usage("nothing to measure: neither -p, -n nor -pg ask for tokens"));

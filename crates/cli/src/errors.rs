@@ -3,6 +3,7 @@
 //! People get `error[CODE]: PATH: MESSAGE` on one line of standard error, programs (`--json-errors`) the same as
 //! JSON. Whatever came from a file is escaped, so that no message can reach the terminal as an escape sequence.
 use crate::output;
+use chat_template::TemplateError;
 use compare::{TraceError, TraceErrorKind};
 use gguf_parse::{ErrorClass, GgufError};
 use llama_model::{ModelError, quantize::QuantizeError};
@@ -95,9 +96,14 @@ impl CliError {
         self
     }
 
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Prints it, unless there is nothing to tell.
     pub(crate) fn print(&self) {
-        if self.message.is_empty() {
+        if self.is_silent() {
             return;
         }
         if output::errors_are_json() {
@@ -188,6 +194,18 @@ impl From<PerplexityError> for CliError {
             _ => Exit::Malformed,
         };
         Self::new(e.code(), exit, with_causes(&e))
+    }
+}
+
+impl From<TemplateError> for CliError {
+    fn from(e: TemplateError) -> Self {
+        let exit = match e {
+            // The template and the conversation do not fit; another conversation may.
+            TemplateError::Refused { .. } => Exit::Unsupported,
+            TemplateError::TooLarge { .. } | TemplateError::Limit { .. } => Exit::OverBudget,
+            _ => Exit::Malformed,
+        };
+        Self::new("E-TEMPLATE", exit, with_causes(&e))
     }
 }
 

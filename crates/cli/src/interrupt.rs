@@ -33,4 +33,9 @@ impl Interrupt {
     pub(crate) fn set_on_first(&self, flag: Arc<AtomicBool>) {
         *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = Some(flag);
     }
+
+    /// From now on Ctrl-C ends the process again.
+    pub(crate) fn release(&self) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }

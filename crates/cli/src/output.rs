@@ -42,6 +42,12 @@ pub(crate) fn eprint_line(line: &str) {
     drop(writeln!(err, "{line}"));
 }
 
+/// A remark on standard error, dim where there are colors.
+pub(crate) fn eprint_note(text: &str) {
+    let mut err = anstream::AutoStream::auto(io::stderr().lock());
+    drop(writeln!(err, "\x1b[2m{text}\x1b[0m"));
+}
+
 /// `error[CODE]: LINE`.
 pub(crate) fn eprint_error(code: &str, line: &str) {
     eprint_labelled("\x1b[1;31m", &format!("error[{code}]"), line);

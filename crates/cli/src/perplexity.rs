@@ -10,7 +10,8 @@ use crate::{
     model,
     new_file::NewFile,
     output,
-    run::{self, prompt},
+    run::prompt,
+    session,
 };
 use args::PerplexityArgs;
 use gguf_parse::Gguf;
@@ -29,7 +30,7 @@ use tokenizer::{Special, Tokenizer};
 
 /// Runs the command.
 pub(crate) fn perplexity(args: &PerplexityArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
-    let isa = run::isa(&args.isa)?;
+    let isa = session::isa(&args.isa)?;
     let text = args.file.as_deref().map(prompt::read_path).transpose()?;
     if let Some(path) = args.kl_base.as_deref().filter(|p| !args.kl_divergence && p.exists()) {
         let text = "there is such a file; add --kl-divergence to compare with it, or remove it to write it anew";

@@ -8,7 +8,8 @@ use crate::{
     interrupt::Interrupt,
     model, output,
     progress::Progress,
-    run::{self, prompt},
+    run::prompt,
+    session,
 };
 use args::TraceArgs;
 use compare::{EvalInfo, TraceError, TraceFile, TraceHparams, TraceInfo, Values, Writer};
@@ -33,7 +34,7 @@ const NODES_BESIDES: usize = 16;
 
 /// Runs the command.
 pub(crate) fn trace(args: &TraceArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
-    let isa = run::isa(&args.isa)?;
+    let isa = session::isa(&args.isa)?;
     let source = Source::new(args)?;
     let path = model::resolve(&args.model)?;
     let gguf = Arc::new(model::open(&path)?);

@@ -15,7 +15,7 @@ struct Report {
 }
 
 fn report(args: &[&str]) -> Report {
-    let args = [&["run", "--json", "--temp", "0", "--logits", "2"], args].concat();
+    let args = [&["run", "--raw", "--json", "--temp", "0", "--logits", "2"], args].concat();
     let Outcome { stdout, .. } = run(&args).expect_success();
     serde_json::from_str(&stdout).unwrap()
 }

@@ -8,7 +8,7 @@ use crate::bits::Bits;
 use crate::matcher::{Match, Matcher};
 use crate::queue::Queue;
 use crate::vocab::{Attr, Vocab};
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::Range};
 
 /// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +31,24 @@ pub(crate) struct Partition {
 struct Token {
     id: u32,
     attr: Attr,
+}
+
+/// The bytes of a text that somebody else than its author wrote: there, only tokens that are looked for in any text
+/// are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    /// Where these bytes are, in order.
+    pub(crate) ranges: &'a [Range<usize>],
+    /// The tokens that are looked for there as well, a part of all.
+    pub(crate) open: &'a Partition,
+}
+
+/// [`Input`], prepared for one text.
+struct Closed<'a> {
+    bytes: Bits,
+    open: &'a Matcher,
+    /// The longest open token at each place that has one, in order.
+    longest: Vec<Match>,
 }
 
 /// A token's place in a text, with the white space that it swallows.
@@ -58,9 +76,14 @@ impl Partition {
     }
 
     /// Calls `fragment` with the pieces of `text`, in order.
-    pub(crate) fn split<'t>(&self, text: &'t str, fragment: &mut dyn FnMut(Fragment<'t>)) {
+    pub(crate) fn split<'t>(
+        &self,
+        text: &'t str,
+        input: Option<Input<'_>>,
+        fragment: &mut dyn FnMut(Fragment<'t>),
+    ) {
         let mut pos = 0;
-        for Place { start, end, id } in self.places(text) {
+        for Place { start, end, id } in self.places(text, input) {
             if start > pos {
                 fragment(Fragment::Text(&text[pos..start]));
             }
@@ -73,12 +96,17 @@ impl Partition {
     }
 
     /// Where tokens are cut out, in order.
-    fn places(&self, text: &str) -> Vec<Place> {
+    fn places(&self, text: &str, input: Option<Input<'_>>) -> Vec<Place> {
         let mut matches: Vec<Match> = self.matcher.longest_matches(text.as_bytes()).collect();
         if matches.is_empty() {
             return Vec::new();
         }
         matches.reverse();
+        let closed = input.map(|input| Closed::new(text, input));
+        if let Some(closed) = &closed {
+            let longest = |found: Match| closed.at_most(&self.matcher, found, found.len);
+            matches = matches.into_iter().filter_map(longest).collect();
+        }
         // Lowest rank of the token first, then leftmost.
         let mut queue = Queue::default();
         for (found, i) in matches.iter().zip(0..) {
@@ -94,7 +122,12 @@ impl Partition {
                 Some(other) if other == found.start => {}
                 // A shorter token may fit in front of what is taken: its turn comes later.
                 Some(other) => {
-                    if let Some(fits) = self.matcher.shorter(found, other - found.start) {
+                    let room = other - found.start;
+                    let fits = match &closed {
+                        None => self.matcher.shorter(found, room),
+                        Some(closed) => closed.at_most(&self.matcher, found, room),
+                    };
+                    if let Some(fits) = fits {
                         matches[i as usize] = fits;
                         queue.push(fits.value, i);
                     }
@@ -124,6 +157,33 @@ impl Partition {
         }
         taken.insert_range(start, end);
         Some(Place { start, end, id: token.id })
+    }
+}
+
+impl<'a> Closed<'a> {
+    fn new(text: &str, input: Input<'a>) -> Self {
+        let mut bytes = Bits::new(text.len());
+        for range in input.ranges {
+            bytes.insert_range(range.start, range.end.min(text.len()));
+        }
+        let open = &input.open.matcher;
+        let mut longest: Vec<Match> = open.longest_matches(text.as_bytes()).collect();
+        longest.reverse();
+        Self { bytes, open, longest }
+    }
+
+    /// The longest token that begins where `found` of `all` does, has at most `max_len` bytes, no more than `found`,
+    /// and may stand there.
+    fn at_most(&self, all: &Matcher, found: Match, max_len: usize) -> Option<Match> {
+        let start = found.start;
+        let max_len = max_len.min(found.len);
+        let first = self.bytes.first_in(start, start + max_len);
+        let Some(first) = first else { return all.shorter(found, max_len) };
+        let before = all.shorter(found, first - start);
+        let open = self.longest.binary_search_by_key(&start, |open| open.start).ok();
+        let open = open.and_then(|i| self.open.shorter(self.longest[i], max_len));
+        let across = open.and_then(|open| all.shorter(found, open.len));
+        before.into_iter().chain(across).max_by_key(|fits| fits.len)
     }
 }
 
@@ -198,11 +258,38 @@ mod tests {
                     })
                     .collect();
                 let mut found = Vec::new();
-                partition.split(&text, &mut |fragment| found.push(fragment));
+                partition.split(&text, None, &mut |fragment| found.push(fragment));
                 assert_eq!(found, one_after_the_other(&vocab, &order, &text), "{text:?}");
                 n_tokens += found.iter().filter(|f| matches!(f, Fragment::Token(_))).count();
             }
             assert!(n_tokens > 50_000, "only {n_tokens} tokens were found");
         }
+    }
+
+    #[test]
+    fn hidden_tokens_are_not_looked_for_in_input() {
+        // 0 to 3 are control tokens, 4 and 5 user-defined ones.
+        let vocab = vocab(&["<e>", "<e>x", "<", "a<e", "<e>xy", "e>"], &[3, 3, 3, 3, 4, 4]);
+        let all =
+            Partition::new(&vocab, |attr| attr.intersects(Attr::CONTROL.with(Attr::USER_DEFINED)));
+        let open = Partition::new(&vocab, |attr| attr.intersects(Attr::USER_DEFINED));
+        let ids = |text: &str, start: usize, end: usize| {
+            let mut found = String::new();
+            let ranges = [(start, end)].map(|(start, end)| start..end);
+            let input = Input { ranges: &ranges, open: &open };
+            all.split(text, Some(input), &mut |fragment| match fragment {
+                Fragment::Text(text) => found += text,
+                Fragment::Token(id) => found += &format!("[{id}]"),
+            });
+            found
+        };
+        assert_eq!(ids("<e>x", 0, 0), "[1]", "nothing is input");
+        assert_eq!(ids("<e>x", 3, 4), "[0]x", "a shorter one ends before the input");
+        assert_eq!(ids("<e>xy", 3, 5), "[4]", "a user-defined one reaches into it");
+        assert_eq!(ids("<e>", 0, 3), "<[5]", "user-defined ones are taken anywhere");
+        assert_eq!(ids("<e>", 1, 3), "[2][5]");
+        assert_eq!(ids("a<e>", 1, 4), "a<[5]");
+        assert_eq!(ids("<<e>", 0, 1), "<[0]", "what follows the input is the author's");
+        assert_eq!(ids("<e>a<", 3, 4), "[0]a[2]");
     }
 }

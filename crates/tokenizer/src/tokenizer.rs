@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::bpe::Bpe;
 use crate::decode::{Decoder, clean_spaces};
-use crate::partition::{Fragment, Partition};
+use crate::partition::{Fragment, Input, Partition};
 use crate::plamo2::Plamo2;
 use crate::rwkv::Rwkv;
 use crate::sessions::{Dna, encode_without_spaces};
@@ -12,7 +12,7 @@ use crate::spm::{SPACE, Spm};
 use crate::ugm::Ugm;
 use crate::vocab::{Attr, Vocab};
 use crate::wpm::Wpm;
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// Whether special tokens written out in the text (`<|im_start|>`) become their ids.
 ///
@@ -95,16 +95,42 @@ impl Tokenizer {
     /// encoded in parts of 1 GiB, each for itself.
     #[must_use]
     pub fn encode(&self, text: &str, add_special: bool, special: Special) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        let [before, after] = if add_special { self.flags.around } else { [None; 2] };
-        ids.extend(before);
         let partition = match special {
             Special::Parse => &self.all_special,
             Special::AsText => &self.user_defined,
         };
+        self.encode_parts(text, add_special, partition, None)
+    }
+
+    /// A prompt that a chat template wrote to ids: special tokens become their ids ([`Special::Parse`]) but for those
+    /// that have a byte in `input`, the ranges in order that came in with the conversation: these stay text.
+    ///
+    /// Without such tokens there the ids are those of [`Self::encode`].
+    #[must_use]
+    pub fn encode_chat(&self, text: &str, add_special: bool, input: &[Range<usize>]) -> Vec<u32> {
+        self.encode_parts(text, add_special, &self.all_special, Some(input))
+    }
+
+    fn encode_parts(
+        &self,
+        text: &str,
+        add_special: bool,
+        partition: &Partition,
+        input: Option<&[Range<usize>]>,
+    ) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
+        let [before, after] = if add_special { self.flags.around } else { [None; 2] };
+        ids.extend(before);
         let mut at_start = true;
+        let mut offset = 0;
         for part in parts(text) {
-            partition.split(part, &mut |fragment| match fragment {
+            let within = |at: usize| at.saturating_sub(offset).min(part.len());
+            let ranges: Option<Vec<Range<usize>>> = input.map(|input| {
+                input.iter().map(|range| within(range.start)..within(range.end)).collect()
+            });
+            offset += part.len();
+            let input = ranges.as_ref().map(|ranges| Input { ranges, open: &self.user_defined });
+            partition.split(part, input, &mut |fragment| match fragment {
                 Fragment::Token(id) => {
                     ids.push(id);
                     at_start = true;

@@ -8,7 +8,7 @@ use std::{
 use tokenizer::{Special, Tokenizer};
 
 /// More text than any context holds: a token is rarely longer than 16 bytes, a context rarely than 2^22 tokens.
-const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// What to continue.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(crate) fn read_limited(reader: impl Read) -> Result<Vec<u8>, CliError> {
     if bytes.len() as u64 > MAX_BYTES { Err(too_large(MAX_BYTES + 1)) } else { Ok(bytes) }
 }
 
-fn too_large(n_bytes: u64) -> CliError {
+pub(crate) fn too_large(n_bytes: u64) -> CliError {
     let at_least = if n_bytes > MAX_BYTES + 1 { "" } else { "at least " };
     let text = format!("the text has {at_least}{n_bytes} bytes; must have at most {MAX_BYTES}");
     CliError::new("E-TEXTSIZE", Exit::OverBudget, text)
