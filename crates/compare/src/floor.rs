@@ -159,7 +159,7 @@ impl Floors {
         if self.exact {
             return F32_NOISE;
         }
-        self.rounded |= node.op.as_deref().is_none_or(|op| op == "MUL_MAT") && !is_early(node);
+        self.rounded |= !is_early(node);
         if self.rounded { ACTIVATION_NOISE } else { F32_NOISE }
     }
 }
@@ -175,8 +175,10 @@ fn kind(node: &Node) -> (String, usize) {
     (node.label().to_owned(), node.occurrence)
 }
 
-/// Whether a node comes before any product.
+/// Whether a node comes before any product: the embedding, and the first norm. A trace need not have the products
+/// themselves, so that every other node is behind one.
 fn is_early(node: &Node) -> bool {
-    let label = node.label();
-    label.contains("embd") || label.starts_with("inp_") || label.contains("norm")
+    let (label, first) = (node.label(), node.occurrence == 0);
+    let is_first_norm = label.starts_with("attn_norm") || label.starts_with("norm") && first;
+    label.contains("embd") || label.starts_with("inp") || node.layer() == Some(0) && is_first_norm
 }
