@@ -17,6 +17,7 @@ BASE.ggml_quantize_chunk.argtypes = [
 ]
 
 # name: (id in the file format, elements, bytes, offsets of the F16 scales, function that dequantizes)
+# The scale of mxfp4 is one byte; what is swept as an F16 takes the first two codes along.
 FORMATS = {
     "f32": (0, 1, 4, (), None),
     "f16": (1, 1, 2, (0,), "ggml_fp16_to_fp32_row"),
@@ -31,6 +32,9 @@ FORMATS = {
     "q4_K": (12, 256, 144, (0, 2), "dequantize_row_q4_K"),
     "q5_K": (13, 256, 176, (0, 2), "dequantize_row_q5_K"),
     "q6_K": (14, 256, 210, (208,), "dequantize_row_q6_K"),
+    "iq4_nl": (20, 32, 18, (0,), "dequantize_row_iq4_nl"),
+    "iq4_xs": (23, 256, 136, (0,), "dequantize_row_iq4_xs"),
+    "mxfp4": (39, 32, 17, (0,), "dequantize_row_mxfp4"),
 }
 QUANTIZED_TO = ["f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_K", "q5_K", "q6_K"]
 # name: (elements, bytes, function)

@@ -39,6 +39,9 @@ TYPES = {
     "q5_K": (13, 256, 176, (0, 2)),
     "q6_K": (14, 256, 210, (208,)),
     "q8_K": (15, 256, 292, ()),
+    "iq4_nl": (20, 32, 18, (0,)),
+    "iq4_xs": (23, 256, 136, (0,)),
+    "mxfp4": (39, 32, 17, ()),
 }
 NAMES = {row[0]: name for name, row in TYPES.items()}
 WEIGHTS = [name for name in TYPES if name not in ("q8_1", "q8_K")]
@@ -87,6 +90,8 @@ class Stream:
             if ty == "q8_K":
                 for at in range(260, 292, 2):
                     block[at : at + 2] = (int(self.words(1)[0]) % 4065 - 2032).to_bytes(2, "little", signed=True)
+            if ty == "mxfp4":
+                block[0] = 120 + int(self.words(1)[0]) % 8  # a power of two from 2^-8 on
             if ty == "f16":
                 block[:] = self._f16()
             if ty == "bf16":

@@ -1,5 +1,5 @@
-//! Activations to blocks, as the right-hand side of an integer dot product: Q8_0 meets Q4_0, Q5_0 and Q8_0 weights;
-//! Q8_1 meets Q4_1 and Q5_1; Q8_K meets the K-quants.
+//! Activations to blocks, as the right-hand side of an integer dot product: Q8_0 meets Q4_0, Q5_0, Q8_0, IQ4_NL and
+//! MXFP4 weights; Q8_1 meets Q4_1 and Q5_1; Q8_K meets the K-quants and IQ4_XS.
 //!
 //! Bit-identical to ggml's `quantize_row_q8_0_ref`, `quantize_row_q8_1_ref` and `quantize_row_q8_K_ref`. Other code of
 //! ggml rounds halves the other way (and so gives other codes); these are the definition.

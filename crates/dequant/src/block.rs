@@ -4,15 +4,16 @@
 #![expect(unsafe_code, reason = "bytes are viewed as blocks; each use says why it is sound")]
 
 use crate::{
-    BlockBF16, BlockF16, BlockF32, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K,
-    BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0, BlockQ8_1, BlockQ8_K, DequantError,
+    BlockBF16, BlockF16, BlockF32, BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4, BlockQ2_K, BlockQ3_K,
+    BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
+    BlockQ8_1, BlockQ8_K, DequantError,
 };
 use gguf_parse::GgmlType;
 
 /// The block of one tensor type: a fixed number of elements in a fixed number of bytes.
 ///
 /// # Safety
-/// An implementing type consists of byte arrays only (`[u8; N]`, `[i8; N]` or arrays of those): alignment 1, no
+/// An implementing type consists of bytes only (`u8`, `i8`, arrays of those or of such arrays): alignment 1, no
 /// padding, every bit pattern valid, size equal to `Self::TYPE.block_bytes()`.
 pub unsafe trait Block: Copy + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     /// The tensor type.
@@ -41,7 +42,7 @@ macro_rules! blocks {
             size_of::<$block>() == GgmlType::$ty.block_bytes() && align_of::<$block>() == 1,
             "a block is its bytes and nothing else"
         );
-        // SAFETY: repr(C) structs of byte arrays; size and alignment are asserted above.
+        // SAFETY: repr(C) structs of bytes; size and alignment are asserted above.
         unsafe impl Block for $block {
             const TYPE: GgmlType = GgmlType::$ty;
             const N_ELEMS: usize = GgmlType::$ty.block_elems();
@@ -86,6 +87,9 @@ blocks! {
     BlockQ5_K: Q5_K, scale min_scale;
     BlockQ6_K: Q6_K, scale;
     BlockQ8_K: Q8_K, scale;
+    BlockIQ4_NL: IQ4_NL, scale;
+    BlockIQ4_XS: IQ4_XS, scale;
+    BlockMXFP4: MXFP4, scale_or_nan;
 }
 
 quantizers! {
@@ -101,7 +105,7 @@ macro_rules! with_block {
         $crate::block::with_block!(@match $ty, $B => $body,
             F32 BlockF32, F16 BlockF16, BF16 BlockBF16, Q4_0 BlockQ4_0, Q4_1 BlockQ4_1, Q5_0 BlockQ5_0,
             Q5_1 BlockQ5_1, Q8_0 BlockQ8_0, Q2_K BlockQ2_K, Q3_K BlockQ3_K, Q4_K BlockQ4_K, Q5_K BlockQ5_K,
-            Q6_K BlockQ6_K)
+            Q6_K BlockQ6_K, IQ4_NL BlockIQ4_NL, IQ4_XS BlockIQ4_XS, MXFP4 BlockMXFP4)
     };
     (target $ty:expr, $B:ident => $body:expr) => {
         $crate::block::with_block!(@match $ty, $B => $body,

@@ -8,7 +8,7 @@ use dequant::GgmlType;
 use kernels::{Acts, Arena, Isa, Linear, Matrix, Team, linears};
 use std::time::{Duration, Instant};
 
-const TYPES: [GgmlType; 13] = [
+const TYPES: [GgmlType; 16] = [
     GgmlType::Q4_0,
     GgmlType::Q4_1,
     GgmlType::Q5_0,
@@ -19,6 +19,9 @@ const TYPES: [GgmlType; 13] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
     GgmlType::F16,
     GgmlType::BF16,
     GgmlType::F32,
@@ -92,9 +95,12 @@ impl Rng {
                 GgmlType::BF16 => block.copy_from_slice(&dequant::f32_to_bf16(self.symmetric())),
                 GgmlType::Q3_K | GgmlType::Q6_K => block[end - 2..].copy_from_slice(&half),
                 GgmlType::Q2_K => block[80..84].copy_from_slice(&[half, half].concat()),
-                GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
-                    block[..2].copy_from_slice(&half)
-                }
+                GgmlType::Q4_0
+                | GgmlType::Q5_0
+                | GgmlType::Q8_0
+                | GgmlType::IQ4_NL
+                | GgmlType::IQ4_XS => block[..2].copy_from_slice(&half),
+                GgmlType::MXFP4 => block[0] = 120,
                 _ => block[..4].copy_from_slice(&[half, half].concat()),
             }
             bytes.extend(block);

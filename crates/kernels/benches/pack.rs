@@ -7,7 +7,7 @@ use dequant::GgmlType;
 use kernels::{Arena, Isa, Matrix, Team};
 use std::time::Instant;
 
-const TYPES: [GgmlType; 13] = [
+const TYPES: [GgmlType; 16] = [
     GgmlType::Q4_0,
     GgmlType::Q4_1,
     GgmlType::Q5_0,
@@ -18,6 +18,9 @@ const TYPES: [GgmlType; 13] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
     GgmlType::F16,
     GgmlType::BF16,
     GgmlType::F32,

@@ -25,13 +25,22 @@ mod tile;
 
 pub use forms::{ActForm, ActForms};
 
-use crate::{Isa, Team};
+use crate::linear::GatedScratch;
+use crate::team::{Cells, Field, FieldPart};
+use crate::{Isa, RowNorm, Team};
+use quantize::FloatPart;
 pub(crate) use quantize::{Part, Place, Rows};
+use std::sync::Mutex;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use tile::TileActs;
 
 /// Two i16 that meet two columns of weights.
 pub(crate) type Pair = [i16; 2];
+
+/// Groups of columns of a block of `k` with a sum of their own in `lanes` and `minus`.
+pub(crate) const fn groups(k: usize) -> usize {
+    if k == 256 { 16 } else { 1 }
+}
 
 /// Rows in blocks of integer codes.
 #[derive(Debug, Default)]
@@ -83,6 +92,63 @@ pub struct Acts {
     f16: Floats,
     bf16: Floats,
     f32: Floats,
+    /// Normalized rows, a tile for each thread.
+    scratch: Vec<f32>,
+    /// For each thread.
+    gated: Vec<GatedScratch>,
+}
+
+/// Fewer elements than this are prepared by the caller alone.
+const PARALLEL_FROM: usize = 16 * 1024;
+
+/// Whole tiles in all the forms of an [`Acts`], to be written.
+struct Parts<'a> {
+    /// Of 32 and of 256.
+    codes: [Option<Part<'a>>; 2],
+    floats: [Option<FloatPart<'a>>; 3],
+}
+
+impl<'a> Parts<'a> {
+    fn whole(acts: &'a mut Acts) -> Self {
+        let Acts { forms, q8, q8k, f16, bf16, f32, .. } = acts;
+        let has = |form| forms.contains(form);
+        let codes = [
+            (has(ActForm::Q8_0) || has(ActForm::Q8_0Wide)).then(|| Part::whole(q8)),
+            has(ActForm::Q8_K).then(|| Part::whole(q8k)),
+        ];
+        let floats = [(ActForm::F16, f16), (ActForm::BF16, bf16), (ActForm::F32, f32)];
+        Self {
+            codes,
+            floats: floats.map(|(form, to)| has(form).then(|| FloatPart::whole(to, form))),
+        }
+    }
+
+    /// The first `n` tokens, whole tiles, and the rest.
+    fn split_at(self, n: usize) -> (Self, Self) {
+        let [a, b] = self.codes.map(|part| part.map(|part| part.split_at(n)).unzip());
+        let [c, d, e] = self.floats.map(|part| part.map(|part| part.split_at(n)).unzip());
+        (
+            Self { codes: [a.0, b.0], floats: [c.0, d.0, e.0] },
+            Self { codes: [a.1, b.1], floats: [c.1, d.1, e.1] },
+        )
+    }
+
+    /// Brings rows into all forms, tile by tile if they are normalized on the way, in a `buffer` for a tile.
+    fn fill(&mut self, isa: Isa, norm: Option<&RowNorm<'_>>, rows: Rows<'_>, buffer: &mut [f32]) {
+        let Some(norm) = norm else { return self.fill_from(isa, rows) };
+        let tokens = rows.tokens();
+        for first in tokens.clone().step_by(isa.tile()) {
+            let rows = rows.of(first..tokens.end.min(first + isa.tile()));
+            let normed = &mut buffer[..rows.x.len()];
+            norm.rows(isa, rows.x, first, normed);
+            self.fill_from(isa, Rows { x: normed, ..rows });
+        }
+    }
+
+    fn fill_from(&mut self, isa: Isa, rows: Rows<'_>) {
+        self.codes.iter_mut().flatten().for_each(|part| part.fill(isa, rows));
+        self.floats.iter_mut().flatten().for_each(|part| part.fill(isa, rows));
+    }
 }
 
 impl Acts {
@@ -97,25 +163,91 @@ impl Acts {
     /// # Panics
     /// If `x` is no whole number of rows, or a form needs whole blocks and `n_cols` is none.
     pub fn prepare(&mut self, isa: Isa, team: &Team, forms: ActForms, x: &[f32], n_cols: usize) {
+        self.bring(isa, team, forms, None, x, n_cols);
+    }
+
+    /// The same of normalized rows: a tile of them is normalized, then brought into the forms.
+    /// # Panics
+    /// As [`Self::prepare`], and if the norm is none of rows of `n_cols`.
+    pub fn prepare_normed(
+        &mut self,
+        isa: Isa,
+        team: &Team,
+        forms: ActForms,
+        norm: &RowNorm<'_>,
+        x: &[f32],
+    ) {
+        let n_cols = norm.n_cols();
+        self.bring(isa, team, forms, Some(norm), x, n_cols);
+    }
+
+    fn bring(
+        &mut self,
+        isa: Isa,
+        team: &Team,
+        forms: ActForms,
+        norm: Option<&RowNorm<'_>>,
+        x: &[f32],
+        n_cols: usize,
+    ) {
         let n_tokens = x.len().checked_div(n_cols).unwrap_or(0);
         assert_eq!(n_tokens * n_cols, x.len(), "activations are whole rows of {n_cols}");
+        self.reshape(isa, forms, n_tokens, n_cols);
+        if n_tokens == 0 {
+            return;
+        }
+        let (rows, tile) = (Rows { x, n_cols, first: 0 }, isa.tile());
+        let n_threads = if x.len() < PARALLEL_FROM { 1 } else { team.n_threads() };
+        let normed = if norm.is_some() { tile * n_cols } else { 0 };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(scratch.len().max(n_threads * normed), 0.0);
+        let mut parts = Parts::whole(self);
+        if n_threads == 1 {
+            parts.fill(isa, norm, rows, &mut scratch[..normed]);
+        } else {
+            let mut shares = Vec::with_capacity(n_threads);
+            let mut rest = &mut scratch[..];
+            for tid in 0..n_threads {
+                let (mine, others) = parts.split_at(team.range_of(tid, n_tokens, tile).len());
+                let (buffer, behind) = rest.split_at_mut(normed);
+                shares.push(Mutex::new(Some((mine, buffer))));
+                (parts, rest) = (others, behind);
+            }
+            team.run(&|tid| {
+                let share = shares[tid].lock().ok().and_then(|mut slot| slot.take());
+                if let Some((mut part, buffer)) = share {
+                    part.fill(isa, norm, rows.of(team.range_of(tid, n_tokens, tile)), buffer);
+                }
+            });
+        }
+        self.scratch = scratch;
+    }
+
+    /// As [`Self::prepare`], by the calling thread alone.
+    pub(crate) fn prepare_alone(&mut self, isa: Isa, forms: ActForms, x: &[f32], n_cols: usize) {
+        let rows = Rows { x, n_cols, first: 0 };
+        self.reshape(isa, forms, rows.tokens().len(), n_cols);
+        Parts::whole(self).fill_from(isa, rows);
+    }
+
+    /// Makes room for `n_tokens` rows in some forms.
+    fn reshape(&mut self, isa: Isa, forms: ActForms, n_tokens: usize, n_cols: usize) {
         (self.n_tokens, self.n_cols, self.forms) = (n_tokens, n_cols, forms);
-        let rows = Rows { x, n_cols, n_tokens };
         let wide = forms.contains(ActForm::Q8_0Wide);
         if forms.contains(ActForm::Q8_0) || wide {
-            self.q8.prepare(isa, team, rows, 32, wide && !isa.starts_with_minus());
+            self.q8.reshape(isa, n_tokens, n_cols, 32, wide && !isa.starts_with_minus());
         }
         if forms.contains(ActForm::Q8_K) {
-            self.q8k.prepare(isa, team, rows, 256, false);
+            self.q8k.reshape(isa, n_tokens, n_cols, 256, false);
         }
-        if forms.contains(ActForm::F16) {
-            self.f16.prepare(isa, team, rows, ActForm::F16);
-        }
-        if forms.contains(ActForm::BF16) {
-            self.bf16.prepare(isa, team, rows, ActForm::BF16);
-        }
-        if forms.contains(ActForm::F32) {
-            self.f32.prepare(isa, team, rows, ActForm::F32);
+        for (form, floats) in [
+            (ActForm::F16, &mut self.f16),
+            (ActForm::BF16, &mut self.bf16),
+            (ActForm::F32, &mut self.f32),
+        ] {
+            if forms.contains(form) {
+                floats.reshape(isa, n_tokens, n_cols, form);
+            }
         }
     }
 
@@ -131,6 +263,11 @@ impl Acts {
         self.n_cols
     }
 
+    /// Memory of [`crate::gated`].
+    pub(crate) fn gated_scratch(&mut self) -> &mut Vec<GatedScratch> {
+        &mut self.gated
+    }
+
     /// Whether `form` has been prepared.
     pub(crate) fn has(&self, form: ActForm) -> bool {
         self.forms.contains(form)
@@ -139,6 +276,58 @@ impl Acts {
     /// The codes in blocks of `k`.
     pub(crate) fn codes(&self, k: usize) -> &Codes {
         if k == self.q8k.k { &self.q8k } else { &self.q8 }
+    }
+
+    /// Makes room for rows in some forms, to be written part by part with [`Self::put_into`].
+    pub(crate) fn field(
+        &mut self,
+        isa: Isa,
+        forms: ActForms,
+        n_tokens: usize,
+        n_cols: usize,
+    ) -> Field<'_> {
+        self.reshape(isa, forms, n_tokens, n_cols);
+        let Self { q8, q8k, f16, bf16, f32, .. } = self;
+        let mut arrays = Vec::new();
+        if forms.contains(ActForm::Q8_0) || forms.contains(ActForm::Q8_0Wide) {
+            q8.cells(&mut arrays);
+        }
+        if forms.contains(ActForm::Q8_K) {
+            q8k.cells(&mut arrays);
+        }
+        for (form, floats) in [(ActForm::F16, f16), (ActForm::BF16, bf16), (ActForm::F32, f32)] {
+            if forms.contains(form) {
+                floats.cells(&mut arrays);
+            }
+        }
+        Field { arrays, n_tokens, n_cols, tile: isa.tile() }
+    }
+
+    /// Writes all that is prepared here, some tokens and columns, to where they belong in the field of another.
+    pub(crate) fn put_into(&self, part: &mut FieldPart<'_>) {
+        let Self { forms, q8, q8k, f16, bf16, f32, .. } = self;
+        let mut array = 0;
+        if forms.contains(ActForm::Q8_0) || forms.contains(ActForm::Q8_0Wide) {
+            q8.put_into(part, &mut array);
+        }
+        if forms.contains(ActForm::Q8_K) {
+            q8k.put_into(part, &mut array);
+        }
+        for (form, floats) in [(ActForm::F16, f16), (ActForm::BF16, bf16), (ActForm::F32, f32)] {
+            if forms.contains(form) {
+                floats.put_into(part, &mut array);
+            }
+        }
+    }
+
+    /// Whether both hold the same bits, for tests.
+    #[cfg(test)]
+    pub(crate) fn same_forms(&self, other: &Self) -> bool {
+        let show = |acts: &Self| {
+            let Self { n_tokens, n_cols, forms, q8, q8k, f16, bf16, f32, .. } = acts;
+            format!("{n_tokens} {n_cols} {forms:?} {q8:?} {q8k:?} {f16:?} {bf16:?} {f32:?}")
+        };
+        show(self) == show(other)
     }
 
     /// The numbers of a floating-point form.
@@ -159,7 +348,7 @@ impl Codes {
 
     /// Groups of columns whose sums are in `lanes`: per 16 in a block of 256, the whole of a block of 32.
     pub(crate) fn groups(&self) -> usize {
-        if self.k == 256 { 16 } else { 1 }
+        groups(self.k)
     }
 
     /// Tokens in the tile that begins at `first`.
@@ -190,14 +379,10 @@ impl Codes {
         }
     }
 
-    fn prepare(&mut self, isa: Isa, team: &Team, rows: Rows<'_>, k: usize, wide: bool) {
-        assert!(
-            rows.n_cols.is_multiple_of(k),
-            "{} columns are no whole number of blocks of {k}",
-            rows.n_cols
-        );
-        let n_blocks = rows.n_cols / k * rows.n_tokens;
-        (self.k, self.n_tokens, self.tile) = (k, rows.n_tokens, isa.tile());
+    fn reshape(&mut self, isa: Isa, n_tokens: usize, n_cols: usize, k: usize, wide: bool) {
+        assert!(n_cols.is_multiple_of(k), "{n_cols} columns are no whole number of blocks of {k}");
+        let n_blocks = n_cols / k * n_tokens;
+        (self.k, self.n_tokens, self.tile) = (k, n_tokens, isa.tile());
         let long = k == 256;
         self.codes.resize(n_blocks * k, 0);
         self.wide.resize(if wide { n_blocks * k / 2 } else { 0 }, [0; 2]);
@@ -208,42 +393,57 @@ impl Codes {
         self.sums32.resize(if long { n_blocks * 4 } else { 0 }, [0; 2]);
         self.d.resize(n_blocks, 0.0);
         self.s.resize(if long { 0 } else { n_blocks }, 0.0);
-        quantize::quantize(isa, team, rows, Part::whole(self));
+    }
+
+    /// Its arrays, in the order of [`Self::put_into`].
+    fn cells<'a>(&'a mut self, arrays: &mut Vec<Cells<'a>>) {
+        let (k, n) = (self.k, self.d.len());
+        arrays.extend([
+            Cells::of(&mut self.codes, k, n),
+            Cells::of(&mut self.wide, k, n),
+            Cells::of(&mut self.lanes, k, n),
+            Cells::of(&mut self.minus, k, n),
+            Cells::of(&mut self.sums16, k, n),
+            Cells::of(&mut self.sums32, k, n),
+            Cells::of(&mut self.d, k, n),
+            Cells::of(&mut self.s, k, n),
+        ]);
+    }
+
+    fn put_into(&self, part: &mut FieldPart<'_>, array: &mut usize) {
+        part.put(*array, &self.codes);
+        part.put(*array + 1, &self.wide);
+        part.put(*array + 2, &self.lanes);
+        part.put(*array + 3, &self.minus);
+        part.put(*array + 4, &self.sums16);
+        part.put(*array + 5, &self.sums32);
+        part.put(*array + 6, &self.d);
+        part.put(*array + 7, &self.s);
+        *array += 8;
     }
 }
 
 impl Floats {
-    fn prepare(&mut self, isa: Isa, team: &Team, rows: Rows<'_>, form: ActForm) {
-        let n_cols =
-            if form == ActForm::BF16 { rows.n_cols.next_multiple_of(2) } else { rows.n_cols };
-        (self.n_tokens, self.n_cols, self.tile) = (rows.n_tokens, n_cols, isa.tile());
-        let (n, paired) = (rows.n_tokens * n_cols, form == ActForm::BF16 && isa.multiplies_bf16());
+    fn reshape(&mut self, isa: Isa, n_tokens: usize, n_cols: usize, form: ActForm) {
+        let n_cols = if form == ActForm::BF16 { n_cols.next_multiple_of(2) } else { n_cols };
+        (self.n_tokens, self.n_cols, self.tile) = (n_tokens, n_cols, isa.tile());
+        let (n, paired) = (n_tokens * n_cols, form == ActForm::BF16 && isa.multiplies_bf16());
         self.values.resize(if paired { 0 } else { n }, 0.0);
         self.pairs.resize(if paired { n / 2 } else { 0 }, 0);
-        if n == 0 {
-            return;
-        }
-        let tile = self.tile;
-        if paired {
-            team.for_chunks_mut(&mut self.pairs, tile * n_cols / 2, &|i, out| {
-                let rows = rows.tile(i * tile, tile);
-                let t = rows.n_tokens;
-                for j in 0..t {
-                    let (pairs, rest) = rows.row(j).as_chunks::<2>();
-                    let rest = rest.first().map(|x| [*x, 0.0]);
-                    let pairs = pairs.iter().copied().chain(rest);
-                    for (to, pair) in out[j..].iter_mut().step_by(t).zip(pairs) {
-                        let [[a, b], [c, d]] = pair.map(dequant::f32_to_bf16);
-                        *to = u32::from_le_bytes([a, b, c, d]);
-                    }
-                }
-            });
-            return;
-        }
-        team.for_chunks_mut(&mut self.values, tile * n_cols, &|i, out| {
-            let rows = rows.tile(i * tile, tile);
-            quantize::round(isa, form, rows, n_cols, out);
-        });
+    }
+
+    /// Its arrays, in the order of [`Self::put_into`].
+    fn cells<'a>(&'a mut self, arrays: &mut Vec<Cells<'a>>) {
+        let n = self.n_tokens * self.n_cols;
+        // A pair belongs to two columns.
+        arrays
+            .extend([Cells::of(&mut self.values, 2, n / 2), Cells::of(&mut self.pairs, 2, n / 2)]);
+    }
+
+    fn put_into(&self, part: &mut FieldPart<'_>, array: &mut usize) {
+        part.put(*array, &self.values);
+        part.put(*array + 1, &self.pairs);
+        *array += 2;
     }
 
     /// Tokens in the tile that begins at `first`.

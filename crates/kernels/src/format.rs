@@ -12,16 +12,19 @@
 //! 8 bits      8 lines: the quads                                                  (8 bits, signed)
 //! ```
 //!
-//! in this order, so a chunk of b-bit codes has 64 b bytes, as many as in the file.
+//! in this order, so a chunk of b-bit codes has 64 b bytes, as many as in the file. Codes that are places in a table stay
+//! places; kernels look them up.
 //!
 //! # Blocks
 //! A block of 32 or 256 columns is a header of scales followed by its chunks; a group of 16 rows is its blocks in
 //! ascending order, one sequential stream; groups follow each other. Headers, each element for 16 rows:
 //!
 //! ```text
-//! Plain         d f16                                                        Q4_0 Q5_0 Q8_0
+//! Plain         d f16                                                        Q4_0 Q5_0 Q8_0 IQ4_NL
+//! Exponent      e u8, d is 2^(e - 128)                                       MXFP4
 //! PlainMin      d f16, m f16                                                 Q4_1 Q5_1
 //! Signed8       d f16, 16 x scale i8                                         Q3_K Q6_K
+//! Signed8x8     d f16, 8 x scale i8                                          IQ4_XS
 //! Nibbles       d f16, dmin f16, 16 x (scale | min << 4)                     Q2_K
 //! SixBits       d f16, dmin f16, 8 x (scale & 15 | (min & 15) << 4),
 //!               4 x (scale >> 4 | min >> 4 << 2 of sub-block 2 j, << 4 of 2 j + 1)    Q4_K Q5_K
@@ -43,8 +46,9 @@ pub(crate) use codes::{chunk_bytes, pack_row, unpack_chunk};
 pub(crate) use header::{Header, HeaderKind};
 
 use dequant::{
-    BlockBF16, BlockF16, BlockF32, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K,
-    BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
+    BlockBF16, BlockF16, BlockF32, BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4, BlockQ2_K, BlockQ3_K,
+    BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
+    IQ4_VALUES, MXFP4_VALUES,
 };
 
 /// Rows that lie together.
@@ -57,7 +61,7 @@ pub(crate) type Quad = [u8; 64];
 /// The scales of one row's block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scales {
-    /// Scale, F16.
+    /// Scale, F16; or its exponent and a zero.
     pub(crate) d: [u8; 2],
     /// Minimum (or its scale), F16.
     pub(crate) m: [u8; 2],
@@ -78,13 +82,17 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     type Block: dequant::Block;
     /// Bits of a code. 8 bits are signed.
     const BITS: usize;
-    /// To be subtracted from a stored code.
+    /// What codes are places in, if they are.
+    const TABLE: Option<[i8; 16]>;
+    /// To be subtracted from a stored code, or from what the table has.
     const BIAS: i32;
     /// Columns with one integer scale (the block's columns if there are none).
     const GROUP: usize;
     /// Scales in front of the codes.
     const HEADER: HeaderKind;
 
+    /// Whether codes (or what the table has) are signed bytes. Others are below 128.
+    const SIGNED: bool = Self::BITS == 8 || Self::TABLE.is_some() && Self::BIAS == 0;
     /// Columns of a block.
     const K: usize = <Self::Block as dequant::Block>::N_ELEMS;
     /// Chunks of a block.
@@ -94,7 +102,7 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
 
     /// A block's codes, 8 columns a word, the first in the lowest byte.
     type Words: AsRef<[u64]>;
-    /// The codes as stored: unsigned with the format's bias added, or the bits of signed bytes.
+    /// The codes as stored: unsigned with the format's bias added, places in the table, or the bits of signed bytes.
     fn words(block: &Self::Block) -> Self::Words;
     /// The scales.
     fn scales(block: &Self::Block) -> Scales;
@@ -126,8 +134,28 @@ pub(crate) trait Float: Copy + Send + Sync + 'static {
 
 /// The code that a stored one stands for.
 #[inline]
-pub(crate) fn code<F: Format>(stored: u8) -> i32 {
-    if F::BITS == 8 { i32::from(stored.cast_signed()) } else { i32::from(stored) - F::BIAS }
+pub(crate) fn code<F: Format>(stored: u8) -> i8 {
+    let seen = match F::TABLE {
+        Some(table) => table[usize::from(stored & 15)],
+        None => stored.cast_signed(),
+    };
+    // There is no bias but below 64: every code fits.
+    seen.wrapping_sub(F::BIAS.to_le_bytes()[0].cast_signed())
+}
+
+/// The table, if there is one.
+const fn one_of<const N: usize>(tables: [[i8; 16]; N]) -> Option<[i8; 16]> {
+    if N == 0 { None } else { Some(tables[0]) }
+}
+
+/// A table with a bias added.
+const fn biased(mut table: [i8; 16], bias: i8) -> [i8; 16] {
+    let mut i = 0;
+    while i < 16 {
+        table[i] += bias;
+        i += 1;
+    }
+    table
 }
 
 /// Scales of fewer sub-blocks with zeros behind them.
@@ -137,13 +165,14 @@ fn sixteen<T: Copy + Default, const N: usize>(values: [T; N]) -> [T; 16] {
 }
 
 macro_rules! formats {
-    ($($name:ident: $block:ident, $bits:literal bits - $bias:literal, by $group:literal, $header:ident,
+    ($($name:ident: $block:ident, $bits:literal bits $(in $table:expr)? ; - $bias:literal, by $group:literal, $header:ident,
        |$b:ident| $words:expr, $scales:expr;)*) => {$(
         #[derive(Debug, Clone, Copy)]
         pub(crate) struct $name;
         impl Format for $name {
             type Block = $block;
             const BITS: usize = $bits;
+            const TABLE: Option<[i8; 16]> = one_of([$($table)?]);
             const BIAS: i32 = $bias;
             const GROUP: usize = $group;
             const HEADER: HeaderKind = HeaderKind::$header;
@@ -161,21 +190,26 @@ macro_rules! formats {
 }
 
 formats! {
-    Q4_0: BlockQ4_0, 4 bits - 8, by 32, Plain, |b| words::nibbles(&b.qs), plain(b.d);
-    Q4_1: BlockQ4_1, 4 bits - 0, by 32, PlainMin, |b| words::nibbles(&b.qs), plain_min(b.d, b.m);
-    Q5_0: BlockQ5_0, 5 bits - 16, by 32, Plain, |b| words::nibbles_and_bits(&b.qs, b.qh), plain(b.d);
-    Q5_1: BlockQ5_1, 5 bits - 0, by 32, PlainMin, |b| words::nibbles_and_bits(&b.qs, b.qh), plain_min(b.d, b.m);
-    Q8_0: BlockQ8_0, 8 bits - 0, by 32, Plain, |b| words::bytes(&b.qs), plain(b.d);
-    Q2_K: BlockQ2_K, 2 bits - 0, by 16, Nibbles,
+    Q4_0: BlockQ4_0, 4 bits; - 8, by 32, Plain, |b| words::nibbles(&b.qs), plain(b.d);
+    Q4_1: BlockQ4_1, 4 bits; - 0, by 32, PlainMin, |b| words::nibbles(&b.qs), plain_min(b.d, b.m);
+    Q5_0: BlockQ5_0, 5 bits; - 16, by 32, Plain, |b| words::nibbles_and_bits(&b.qs, b.qh), plain(b.d);
+    Q5_1: BlockQ5_1, 5 bits; - 0, by 32, PlainMin, |b| words::nibbles_and_bits(&b.qs, b.qh), plain_min(b.d, b.m);
+    Q8_0: BlockQ8_0, 8 bits; - 0, by 32, Plain, |b| words::bytes(&b.qs), plain(b.d);
+    Q2_K: BlockQ2_K, 2 bits; - 0, by 16, Nibbles,
         |b| words::k_two_bits(&b.qs), with_mins(b.d, b.dmin, b.scales_mins());
-    Q3_K: BlockQ3_K, 3 bits - 4, by 16, Signed8,
+    Q3_K: BlockQ3_K, 3 bits; - 4, by 16, Signed8,
         |b| words::k_two_bits_and_one(&b.qs, &b.hmask), Scales { scales: b.scales(), ..plain(b.d) };
-    Q4_K: BlockQ4_K, 4 bits - 0, by 32, SixBits,
+    Q4_K: BlockQ4_K, 4 bits; - 0, by 32, SixBits,
         |b| words::k_nibbles(&b.qs), with_mins(b.d, b.dmin, b.scales_mins());
-    Q5_K: BlockQ5_K, 5 bits - 0, by 32, SixBits,
+    Q5_K: BlockQ5_K, 5 bits; - 0, by 32, SixBits,
         |b| words::k_nibbles_and_bits(&b.qs, &b.qh), with_mins(b.d, b.dmin, b.scales_mins());
-    Q6_K: BlockQ6_K, 6 bits - 32, by 16, Signed8,
+    Q6_K: BlockQ6_K, 6 bits; - 32, by 16, Signed8,
         |b| words::k_six_bits(&b.ql, &b.qh), Scales { scales: b.scales, ..plain(b.d) };
+    IQ4_NL: BlockIQ4_NL, 4 bits in IQ4_VALUES; - 0, by 32, Plain, |b| words::nibbles(&b.qs), plain(b.d);
+    IQ4_XS: BlockIQ4_XS, 4 bits in IQ4_VALUES; - 0, by 32, Signed8x8,
+        |b| words::iq_nibbles(&b.qs), Scales { scales: sixteen(b.scales()), ..plain(b.d) };
+    MXFP4: BlockMXFP4, 4 bits in biased(MXFP4_VALUES, 16); - 16, by 32, Exponent,
+        |b| words::nibbles(&b.qs), plain([b.e, 0]);
 }
 
 #[inline]
@@ -220,7 +254,7 @@ floats! {
 macro_rules! with_format {
     ($ty:expr, $F:ident => $quant:expr, $W:ident => $float:expr) => {
         $crate::format::with_format!(@match $ty, $F => $quant, $W => $float,
-            [Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K], [F32 F16 BF16])
+            [Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4], [F32 F16 BF16])
     };
     (@match $ty:expr, $F:ident => $quant:expr, $W:ident => $float:expr, [$($q:ident)*], [$($f:ident)*]) => {
         match $ty {

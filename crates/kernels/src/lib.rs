@@ -44,11 +44,11 @@ pub use isa::Neon;
 pub use isa::{Avx2, Avx512};
 pub use kv_cache::number::KvType;
 pub use kv_cache::{KvCache, KvShape};
-pub use linear::{Linear, linears};
+pub use linear::{Gate, Gated, Linear, gated, linears};
 pub use matrix::Matrix;
 pub use norm::{
-    LayerNorm, add, geglu, gelu, layer_norm, relu, rms_norm, rms_norm_in_place, scale, silu,
-    soft_max, swiglu, tanh,
+    LayerNorm, RowNorm, add, geglu, gelu, layer_norm, relu, rms_norm, rms_norm_in_place, scale,
+    silu, soft_max, swiglu, tanh,
 };
 pub use rope::{RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, rope};
 pub use team::{Arena, Team};

@@ -17,6 +17,11 @@
 //! a pair first, and with subnormal numbers taken as zero, which is what x86's instruction for it does (Zen 4 was tried:
 //! 20 million random products, the same bits). All instruction sets and all batch sizes compute just this.
 
+mod gated;
+
+pub(crate) use gated::GatedScratch;
+pub use gated::{Gate, Gated, gated};
+
 use crate::acts::{Codes, Floats};
 use crate::format::{Float, Format, ROWS, with_format};
 use crate::team::{BlockMut, Columns, Schedule, Target};
@@ -110,7 +115,7 @@ pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) 
     for product in products {
         check(acts, product);
         let Linear { w, bias, out, add } = product;
-        inputs.push(Product { isa, w, kernel: Kernel::of(w, acts), bias: *bias, add: *add });
+        inputs.push(Product::new(isa, w, acts, *bias, *add));
         let groups = if n_tokens < DYNAMIC_FROM { 1 } else { isa.groups(n_tokens) };
         outputs.push(Columns {
             data: out,
@@ -123,7 +128,9 @@ pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) 
         return;
     }
     let schedule = if n_tokens < DYNAMIC_FROM { Schedule::Static } else { Schedule::Dynamic };
-    team.for_columns(&mut outputs, schedule, &|i, rows, out| inputs[i].compute(rows, out));
+    team.for_columns(&mut outputs, schedule, &|i, rows, out| {
+        inputs[i].compute(0..n_tokens, rows, out);
+    });
 }
 
 fn check(acts: &Acts, product: &Linear<'_>) {
@@ -152,55 +159,69 @@ impl<'a> Kernel<'a> {
     }
 }
 
-impl Product<'_> {
-    /// Computes the output columns `rows`, which begin at a group.
-    fn compute(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
-        let plain = self.bias.is_none() && !self.add && rows.len().is_multiple_of(ROWS);
-        if plain && self.w.n_cols() > 0 && self.isa.stores_rows(self.w.ty()) {
-            self.store(rows, out);
+impl<'a> Product<'a> {
+    fn new(isa: Isa, w: &'a Matrix, acts: &'a Acts, bias: Option<&'a [f32]>, add: bool) -> Self {
+        Product { isa, w, kernel: Kernel::of(w, acts), bias, add }
+    }
+
+    /// Computes the output columns `rows`, which begin at a group, of some tokens, which begin at a tile.
+    fn compute(&self, tokens: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        assert_eq!(tokens.len(), out.n_rows(), "a row of output for each token");
+        let (ty, n_cols) = (self.w.ty(), self.w.n_cols());
+        let plain = self.bias.is_none() && rows.len().is_multiple_of(ROWS) && n_cols > 0;
+        let adds = !self.add || self.isa.adds_rows(ty, tokens.len(), n_cols);
+        if plain && adds && self.isa.stores_rows(ty) {
+            self.store(tokens, rows, out);
         } else if out.n_rows() <= DYNAMIC_FROM {
             // Few tokens: few sums to clear.
-            self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(rows, out);
+            self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(tokens, rows, out);
         } else {
-            self.sweep::<SWEEP, 2>(rows, out);
+            self.sweep::<SWEEP, 2>(tokens, rows, out);
         }
     }
 
-    /// `rows` of all tokens in portions of at most `n` tokens and `step` rows: (tokens, rows).
+    /// `rows` of some tokens in portions of at most `n` tokens and `step` rows: (tokens, rows).
     fn portions(
         &self,
+        all: Range<usize>,
         rows: Range<usize>,
-        n_tokens: usize,
         n: usize,
         step: usize,
     ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let n = n / self.isa.tile() * self.isa.tile();
-        (0..n_tokens).step_by(n).flat_map(move |first| {
-            let starts = rows.clone().step_by(step);
-            let end = rows.end;
-            starts.map(move |start| (first..n_tokens.min(first + n), start..end.min(start + step)))
+        all.clone().step_by(n).flat_map(move |first| {
+            let tokens = first..all.end.min(first + n);
+            let (starts, end) = (rows.clone().step_by(step), rows.end);
+            starts.map(move |start| (tokens.clone(), start..end.min(start + step)))
         })
     }
 
     /// The same where nothing is to be done with the sums but to store them. They go straight to where the output is: a
     /// store now and then hides behind the arithmetic, where many at once would wait for the cache.
-    fn store(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
-        let (n_tokens, first) = (out.n_rows(), rows.start);
-        let step = ROWS * self.isa.groups(n_tokens);
-        for (tokens, rows) in self.portions(rows, n_tokens, SWEEP, step) {
+    fn store(&self, all: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        let (first_token, first) = (all.start, rows.start);
+        let step = ROWS * self.isa.groups(all.len());
+        for (tokens, rows) in self.portions(all, rows, SWEEP, step) {
             let groups = self.w.groups(rows.start / ROWS..rows.end / ROWS);
-            let to = out.target(tokens.clone(), rows.start - first..rows.end - first);
+            let out_rows = tokens.start - first_token..tokens.end - first_token;
+            let mut to = out.target(out_rows, rows.start - first..rows.end - first);
+            to.add = self.add;
             self.kernel.run(self.isa, groups, tokens, to);
         }
     }
 
     /// The same, at most `N` tokens and `G` groups at a time.
-    fn sweep<const N: usize, const G: usize>(&self, rows: Range<usize>, out: &mut BlockMut<'_>) {
+    fn sweep<const N: usize, const G: usize>(
+        &self,
+        all: Range<usize>,
+        rows: Range<usize>,
+        out: &mut BlockMut<'_>,
+    ) {
         let mut sums = [[[0.0; ROWS]; N]; G];
         let mut clean = true;
-        let (n_tokens, first) = (out.n_rows(), rows.start);
-        let step = ROWS * self.isa.groups(n_tokens).min(G);
-        for (tokens, rows) in self.portions(rows, n_tokens, N, step) {
+        let (first_token, first) = (all.start, rows.start);
+        let step = ROWS * self.isa.groups(all.len()).min(G);
+        for (tokens, rows) in self.portions(all, rows, N, step) {
             let groups = rows.start / ROWS..rows.end.div_ceil(ROWS);
             let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
             if !std::mem::take(&mut clean) {
@@ -214,7 +235,7 @@ impl Product<'_> {
                 let columns = start - first..group.end - first;
                 let bias = self.bias.map(|bias| &bias[group]);
                 for (token, sums) in tokens.clone().zip(sums) {
-                    self.finish(sums, bias, &mut out.row(token)[columns.clone()]);
+                    self.finish(sums, bias, &mut out.row(token - first_token)[columns.clone()]);
                 }
             }
         }

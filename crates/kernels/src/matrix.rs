@@ -182,7 +182,7 @@ fn dequantize_row<F: Format>(group: &[u8], row: usize, out: &mut [f32]) {
         for (c, (chunk, out)) in chunks.zip(out.as_chunks_mut::<32>().0).enumerate() {
             let quads = format::unpack_chunk(F::BITS, chunk);
             for (k, x) in out.iter_mut().enumerate() {
-                let q = format::code::<F>(quads[k / 4][row * 4 + k % 4]) as f32;
+                let q = f32::from(format::code::<F>(quads[k / 4][row * 4 + k % 4]));
                 let j = (c * format::CHUNK + k) / F::GROUP;
                 *x = if F::HEADER.has_mins() {
                     (d * f32::from(header.scales[j][row])) * q - m * f32::from(header.mins[j][row])

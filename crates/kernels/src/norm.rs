@@ -3,7 +3,7 @@
 //! A sum of squares is taken in 16 lanes, element `i` in lane `i % 16`, each lane ascending by fused multiply-adds;
 //! the lanes are then added in halves (8 and 8, 4 and 4, ...). Everything else is per element.
 
-use crate::{Isa, Team, scalar};
+use crate::{Gate, Isa, Team, scalar};
 
 /// Elements that a thread should have at least: below, waking the others costs more than it gains.
 const GRAIN: usize = 16 * 1024;
@@ -70,6 +70,44 @@ pub fn layer_norm(isa: Isa, team: &Team, norm: &LayerNorm<'_>, x: &[f32], out: &
         let x = &x[first..first + rows.len()];
         dispatch!(isa, layer_norm(x, norm, first, rows));
     });
+}
+
+/// The norm of a row, whichever it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RowNorm<'a> {
+    /// As [`rms_norm`].
+    Rms {
+        /// `[n_cols]`
+        weight: &'a [f32],
+        /// Added to the mean of squares.
+        eps: f32,
+    },
+    /// As [`layer_norm`].
+    Layer(LayerNorm<'a>),
+}
+
+impl RowNorm<'_> {
+    /// Normalizes whole rows, of which the first is row `row`.
+    pub(crate) fn rows(&self, isa: Isa, x: &[f32], row: usize, out: &mut [f32]) {
+        match *self {
+            RowNorm::Rms { weight, eps } => dispatch!(isa, rms_norm(x, weight, eps, out)),
+            RowNorm::Layer(norm) => dispatch!(isa, layer_norm(x, &norm, row * norm.n, out)),
+        }
+    }
+
+    /// Elements of a row.
+    /// # Panics
+    /// On shapes that do not match.
+    pub(crate) fn n_cols(&self) -> usize {
+        match *self {
+            RowNorm::Rms { weight, .. } => weight.len(),
+            RowNorm::Layer(LayerNorm { n, weight, bias, .. }) => {
+                let whole = n > 0 && weight.len().is_multiple_of(n) && !weight.is_empty();
+                assert!(whole && bias.is_none_or(|bias| bias.len() == n), "layer_norm: weights");
+                n
+            }
+        }
+    }
 }
 
 /// `x += y`.
@@ -155,6 +193,14 @@ pub fn geglu(isa: Isa, team: &Team, gate: &[f32], up: &[f32], out: &mut [f32]) {
         let (gate, up) = (&gate[range.clone()], &up[range]);
         dispatch!(isa, geglu(gate, up, out));
     });
+}
+
+/// `gate = act(gate) * up`.
+pub(crate) fn gate_in_place(isa: Isa, act: Gate, gate: &mut [f32], up: &[f32]) {
+    match act {
+        Gate::Silu => dispatch!(isa, swiglu_in_place(gate, up)),
+        Gate::Gelu => dispatch!(isa, geglu_in_place(gate, up)),
+    }
 }
 
 /// Calls `f(first, part)` for parts of `data` that are whole rows and begin at element `first`.

@@ -3,21 +3,23 @@
 //! A decode step of a small model is a few hundred operations of some ten microseconds. Waking sleeping
 //! threads for each of them, as a work-stealing pool does, would cost more than the work. A [`Team`]
 //! therefore enters the workers of a private rayon pool once, for its whole life. They wait for jobs by
-//! spinning, then yielding, then sleeping; a job is published by raising an epoch counter and is over
+//! spinning, then sleeping; a job is published by raising an epoch counter and is over
 //! when the counter of pending workers is back at zero.
 //!
 //! This module and its children also hold the one way to write to a buffer from several threads: they cut
 //! it into disjoint parts themselves, so that callers need no `unsafe` ([`Team::for_chunks_mut`],
-//! [`Team::for_columns`], [`Team::for_grid`]), and the memory that many matrices share ([`Arena`]).
+//! [`Team::for_columns`], [`Team::for_grid`], [`Team::for_parts`]), and the memory that many matrices share ([`Arena`]).
 //!
 //! Which thread computes what never changes a result: a split decides *who*, not *in which order*.
 
 mod arena;
+mod cells;
 mod gate;
 mod split;
 
 pub use arena::Arena;
 pub(crate) use arena::Piece;
+pub(crate) use cells::{Cells, Cut, Field, FieldPart};
 pub(crate) use split::{BlockMut, Columns, Grid, Schedule, Target};
 
 use crate::KernelError;

@@ -4,7 +4,7 @@ use crate::format::{self, Float, Format, with_format};
 use dequant::{BlockQ8_1, BlockQ8_K, GgmlType, Quantize};
 
 /// Every type with kernels.
-pub(crate) const TYPES: [GgmlType; 13] = [
+pub(crate) const TYPES: [GgmlType; 16] = [
     GgmlType::F32,
     GgmlType::F16,
     GgmlType::BF16,
@@ -18,6 +18,9 @@ pub(crate) const TYPES: [GgmlType; 13] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
 ];
 
 /// Reproducible random numbers (SplitMix64, Steele, Lea and Flood 2014).
@@ -72,7 +75,13 @@ impl Rng {
                 bytes[80..82].copy_from_slice(&scale);
                 bytes[82..84].copy_from_slice(&min);
             }
-            GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => bytes[..2].copy_from_slice(&scale),
+            GgmlType::Q4_0
+            | GgmlType::Q5_0
+            | GgmlType::Q8_0
+            | GgmlType::IQ4_NL
+            | GgmlType::IQ4_XS => bytes[..2].copy_from_slice(&scale),
+            // A power of two from 2^-8 on.
+            GgmlType::MXFP4 => bytes[0] = 120 + bytes[0] % 8,
             _ => {
                 bytes[..2].copy_from_slice(&scale);
                 bytes[2..4].copy_from_slice(&min);
@@ -102,9 +111,10 @@ fn naive_quant<F: Format>(row: &[u8], x: &[f32]) -> f32 {
         };
         let scale =
             |k: usize| if F::HEADER.has_scales() { i32::from(p.scales[k / F::GROUP]) } else { 1 };
-        let product = |k: usize| format::code::<F>(codes[k]) * i32::from(a[k]) * scale(k);
+        let product =
+            |k: usize| i32::from(format::code::<F>(codes[k])) * i32::from(a[k]) * scale(k);
         let isum: i32 = (0..F::K).map(product).sum();
-        let (dw, m) = (dequant::f16_to_f32(p.d), dequant::f16_to_f32(p.m));
+        let (dw, m) = (F::HEADER.scale(p.d), dequant::f16_to_f32(p.m));
         acc = (isum as f32 * dw).mul_add(d, acc);
         if F::HEADER.has_m() {
             acc = m.mul_add(s, acc);

@@ -208,7 +208,7 @@ impl Context {
                 _ => unreachable!("new() made the state for this net"),
             }
         }
-        if let Some(i) = self.logits.iter().position(|l| !l.is_finite()) {
+        if let Some(i) = not_finite(&self.logits) {
             return Err(ModelError::NotFinite {
                 found: self.logits[i],
                 token: i % self.model.hparams().n_vocab,
@@ -341,6 +341,17 @@ impl Context {
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
+}
+
+/// The first number that is none, or is infinite.
+fn not_finite(x: &[f32]) -> Option<usize> {
+    const EXPONENT: u32 = 0x7F80_0000;
+    // Portion by portion without an early end: vectors then do it.
+    let portion = x.chunks(256).position(|x| {
+        x.iter().fold(false, |found, x| found | (x.to_bits() & EXPONENT == EXPONENT))
+    })?;
+    let rest = &x[portion * 256..];
+    rest.iter().position(|x| !x.is_finite()).map(|i| portion * 256 + i)
 }
 
 impl<A: Arithmetic> State<A> {

@@ -52,8 +52,8 @@ impl<A: Arithmetic> Pass<'_, A> {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(ModelError::Cancelled);
             }
-            self.block_norms(ws, layer, il);
-            self.attention(ws, layer, il);
+            let ready = self.block_norms(ws, layer, il);
+            self.attention(ws, layer, il, ready);
             if il + 1 == net.layers.len() && n_outputs == 0 {
                 // Nobody asked for logits, and the cache is complete.
                 return Ok(());

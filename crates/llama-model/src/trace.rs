@@ -38,6 +38,12 @@ impl std::fmt::Display for NodeName {
 pub trait Trace {
     /// One node; `shape` is outermost first.
     fn node(&mut self, name: NodeName, shape: &[usize], data: NodeData<'_>);
+
+    /// Whether nodes may be left out that nobody sees when nothing is traced, because several are computed as one. That
+    /// has the name of the product in it.
+    fn fused(&self) -> bool {
+        false
+    }
 }
 
 /// The forward pass's end of a trace: does nothing, at no cost, when nobody listens.
@@ -52,6 +58,11 @@ impl<'a> Tracer<'a> {
 
     pub(crate) fn is_on(&self) -> bool {
         self.sink.is_some()
+    }
+
+    /// Whether every node has to appear.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| !sink.fused())
     }
 
     /// Hands a node over. `n` is the size of the innermost dimensions, outermost first; the remaining one is

@@ -16,11 +16,11 @@ pub(super) struct Split {
 /// Shares of the whole.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Shares {
-    /// Products with weights, and rounding what goes in.
+    /// Products with weights, rounding what goes in, and the stages that are fused with either.
     pub(super) linears: f64,
     /// Writing the cache, and reading it.
     pub(super) attention: f64,
-    /// Norms, RoPE, SwiGLU, sums, looking up embeddings.
+    /// RoPE, looking up embeddings, and norms, activations and sums where they are not fused.
     pub(super) other: f64,
 }
 
@@ -51,6 +51,10 @@ impl Split {
 }
 
 impl Trace for Split {
+    fn fused(&self) -> bool {
+        true
+    }
+
     fn node(&mut self, name: NodeName, _: &[usize], _: NodeData<'_>) {
         let lap = self.lap();
         let part = match (name.op, name.label) {

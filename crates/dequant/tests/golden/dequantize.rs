@@ -5,8 +5,9 @@ use dequant::GgmlType;
 use golden::trace::hex_float;
 use sha2::{Digest, Sha256};
 
-/// Formats in the order of the capture (the seeds depend on it), with the offsets of the F16 scales in a block.
-const FORMATS: [(GgmlType, &[usize]); 13] = [
+/// Formats in the order of the capture (the seeds depend on it), with the offsets of the F16 scales in a block. (The scale
+/// of MXFP4 is one byte; two codes are swept along.)
+const FORMATS: [(GgmlType, &[usize]); 16] = [
     (GgmlType::F32, &[]),
     (GgmlType::F16, &[0]),
     (GgmlType::BF16, &[0]),
@@ -20,6 +21,9 @@ const FORMATS: [(GgmlType, &[usize]); 13] = [
     (GgmlType::Q4_K, &[0, 2]),
     (GgmlType::Q5_K, &[0, 2]),
     (GgmlType::Q6_K, &[208]),
+    (GgmlType::IQ4_NL, &[0]),
+    (GgmlType::IQ4_XS, &[0]),
+    (GgmlType::MXFP4, &[0]),
 ];
 
 fn dequantized(ty: GgmlType, bytes: &[u8]) -> Vec<f32> {
@@ -101,5 +105,5 @@ macro_rules! formats {
 }
 formats! {
     f32 F32 f16 F16 bf16 BF16 q4_0 Q4_0 q4_1 Q4_1 q5_0 Q5_0 q5_1 Q5_1 q8_0 Q8_0
-    q2_k Q2_K q3_k Q3_K q4_k Q4_K q5_k Q5_K q6_k Q6_K
+    q2_k Q2_K q3_k Q3_K q4_k Q4_K q5_k Q5_K q6_k Q6_K iq4_nl IQ4_NL iq4_xs IQ4_XS mxfp4 MXFP4
 }

@@ -121,9 +121,9 @@ fn accessors_agree_with_decode() {
 
 #[test]
 fn unsupported_types_are_named() {
-    let error = dequant::dequantize(GgmlType::IQ4_NL, &[0; 18], &mut [0.0; 32]).unwrap_err();
-    assert_eq!(error, DequantError::Unsupported { ty: GgmlType::IQ4_NL });
-    assert_eq!(error.to_string(), "tensor type iq4_nl is not supported");
+    let error = dequant::dequantize(GgmlType::TQ2_0, &[0; 66], &mut [0.0; 256]).unwrap_err();
+    assert_eq!(error, DequantError::Unsupported { ty: GgmlType::TQ2_0 });
+    assert_eq!(error.to_string(), "tensor type tq2_0 is not supported");
     for ty in [GgmlType::Q2_K, GgmlType::Q3_K, GgmlType::Q8_1, GgmlType::I32] {
         let error = dequant::quantize(ty, &[0.0; 256], 256, &mut [0; 1024]).unwrap_err();
         assert_eq!(error, DequantError::Unsupported { ty });
@@ -166,7 +166,7 @@ fn activations_need_all_their_blocks() {
 /// Each scale of each format alone, infinite and NaN; and what only looks like it.
 #[test]
 fn numbers_that_are_not_finite_are_found() {
-    let scales: [(GgmlType, &[usize]); 12] = [
+    let scales: [(GgmlType, &[usize]); 14] = [
         (GgmlType::F16, &[0]),
         (GgmlType::BF16, &[0]),
         (GgmlType::Q4_0, &[0]),
@@ -179,6 +179,8 @@ fn numbers_that_are_not_finite_are_found() {
         (GgmlType::Q4_K, &[0, 2]),
         (GgmlType::Q5_K, &[0, 2]),
         (GgmlType::Q6_K, &[208]),
+        (GgmlType::IQ4_NL, &[0]),
+        (GgmlType::IQ4_XS, &[0]),
     ];
     for (ty, offsets) in scales {
         let infinity: u16 = if ty == GgmlType::BF16 { 0x7F80 } else { 0x7C00 };
@@ -208,6 +210,16 @@ fn numbers_that_are_not_finite_are_found() {
             "{x}"
         );
     }
-    let ty = GgmlType::IQ4_NL;
+    // An exponent for NaN, the largest for a number.
+    let mut exponents = [0; 3 * 17];
+    exponents[2 * 17] = 255;
+    let ty = GgmlType::MXFP4;
+    assert_eq!(
+        dequant::check_finite(ty, &exponents),
+        Err(DequantError::NotFinite { ty, block: 2 })
+    );
+    exponents[2 * 17] = 254;
+    assert_eq!(dequant::check_finite(ty, &exponents), Ok(()));
+    let ty = GgmlType::TQ2_0;
     assert_eq!(dequant::check_finite(ty, &[]), Err(DequantError::Unsupported { ty }));
 }

@@ -89,11 +89,11 @@ impl<F: Format> Source<F> for Packed {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn d(self, block: usize) -> [float32x4_t; 4] {
-        // SAFETY: the first line of a header.
+        // SAFETY: the caller's promise.
         unsafe {
             let at = self.block::<F>(block);
             unpack::prefetch(at, F::HEADER.n_bytes());
-            unpack::halves(at)
+            unpack::d::<F>(at)
         }
     }
     #[inline]

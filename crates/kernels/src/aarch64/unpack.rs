@@ -93,7 +93,7 @@ fn field(x: uint8x16_t, n: usize, from: usize, to: usize) -> uint8x16_t {
     }
 }
 
-/// Four rows of quads `2 pair` and `2 pair + 1` of a chunk, codes as stored.
+/// Four rows of quads `2 pair` and `2 pair + 1` of a chunk, codes as stored or what the table has for them.
 ///
 /// # Safety
 /// `chunk` points to these rows' bytes of a chunk of `F`: the chunk, or 16, 32 or 48 bytes into it; readable up to the
@@ -130,8 +130,45 @@ pub(super) unsafe fn pair<F: Format>(chunk: *const u8, pair: usize) -> [int8x16_
             }
             _ => [a, b],
         };
+        if let Some(table) = F::TABLE {
+            let table = vld1q_s8(table.as_ptr());
+            return [vqtbl1q_s8(table, a), vqtbl1q_s8(table, b)];
+        }
         [vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)]
     }
+}
+
+/// Scales.
+///
+/// # Safety
+/// `block` points to a block of `F`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn d<F: Format>(block: *const u8) -> [float32x4_t; 4] {
+    if !matches!(F::HEADER, HeaderKind::Exponent) {
+        // SAFETY: the first line of a header.
+        return unsafe { halves(block) };
+    }
+    // Powers of two by their exponents, as `dequant::e8m0_to_f32_half`.
+    // SAFETY: the only line of the header.
+    let e = unsafe { vld1q_u8(block) };
+    let (low, high) = (vmovl_u8(vget_low_u8(e)), vmovl_high_u8(e));
+    [
+        powers(vmovl_u16(vget_low_u16(low))),
+        powers(vmovl_high_u16(low)),
+        powers(vmovl_u16(vget_low_u16(high))),
+        powers(vmovl_high_u16(high)),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn powers(e: uint32x4_t) -> float32x4_t {
+    let one = vdupq_n_u32(1);
+    let normal = vshlq_n_u32::<23>(vsubq_u32(e, one));
+    // (Of the exponents that are not 0 or 1, whatever comes out is not taken.)
+    let subnormal = vshlq_u32(vdupq_n_u32(0x0020_0000), vreinterpretq_s32_u32(e));
+    vreinterpretq_f32_u32(vbslq_u32(vcgtq_u32(e, one), normal, subnormal))
 }
 
 /// Four times four of 16 signed bytes as whole numbers.
@@ -159,8 +196,8 @@ pub(super) unsafe fn scales<F: Format>(block: *const u8, j: usize) -> [int32x4_t
     // SAFETY: the lines are inside the header, see `crate::format`.
     let line = |at: usize| unsafe { vld1q_u8(block.add(at)) };
     wide(vreinterpretq_s8_u8(match F::HEADER {
-        HeaderKind::Plain | HeaderKind::PlainMin => vdupq_n_u8(1),
-        HeaderKind::Signed8 => line(32 + 16 * j),
+        HeaderKind::Plain | HeaderKind::PlainMin | HeaderKind::Exponent => vdupq_n_u8(1),
+        HeaderKind::Signed8 | HeaderKind::Signed8x8 => line(32 + 16 * j),
         HeaderKind::Nibbles => vandq_u8(line(64 + 16 * j), vdupq_n_u8(15)),
         HeaderKind::SixBits => {
             let high = line(192 + 16 * (j / 2));

@@ -1,32 +1,36 @@
 //! f32 rows to blocks of codes, in the layout of the parent module.
 
-use super::{ActForm, Codes, Pair};
-use crate::{Isa, Team, math, scalar};
+use super::{ActForm, Codes, Floats, Pair};
+use crate::{Isa, math, scalar};
 use std::ops::Range;
-use std::sync::Mutex;
-
-/// Fewer elements than this are quantized by the caller alone.
-const PARALLEL_FROM: usize = 16 * 1024;
 
 /// Rows of activations.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) n_cols: usize,
-    pub(crate) n_tokens: usize,
+    /// The token of the first row.
+    pub(crate) first: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Row `token`.
+    /// Tokens.
     #[inline(always)]
-    pub(crate) fn row(&self, token: usize) -> &'a [f32] {
-        &self.x[token * self.n_cols..][..self.n_cols]
+    pub(crate) fn tokens(&self) -> Range<usize> {
+        self.first..self.first + self.x.len() / self.n_cols
     }
 
-    /// Up to `n` rows from `first` on.
-    pub(super) fn tile(&self, first: usize, n: usize) -> Self {
-        let n_tokens = n.min(self.n_tokens - first);
-        Self { x: &self.x[first * self.n_cols..][..n_tokens * self.n_cols], n_tokens, ..*self }
+    /// The row of `token`.
+    #[inline(always)]
+    pub(crate) fn row(&self, token: usize) -> &'a [f32] {
+        &self.x[(token - self.first) * self.n_cols..][..self.n_cols]
+    }
+
+    /// The rows of some tokens.
+    pub(crate) fn of(&self, tokens: Range<usize>) -> Self {
+        let rows =
+            (tokens.start - self.first) * self.n_cols..(tokens.end - self.first) * self.n_cols;
+        Self { x: &self.x[rows], first: tokens.start, ..*self }
     }
 }
 
@@ -77,7 +81,7 @@ impl<'a> Part<'a> {
     }
 
     /// The first `n` tokens, whole tiles, and the rest.
-    fn split_at(self, n: usize) -> (Self, Self) {
+    pub(super) fn split_at(self, n: usize) -> (Self, Self) {
         let total = self.tokens.len().max(1);
         let middle = self.tokens.start + n;
         let (codes, codes2) = cut(self.codes, n, total);
@@ -118,7 +122,8 @@ impl<'a> Part<'a> {
         Place { base, at: token - first, t }
     }
 
-    fn fill(&mut self, isa: Isa, rows: Rows<'_>) {
+    /// Quantizes the blocks of some of its tokens.
+    pub(super) fn fill(&mut self, isa: Isa, rows: Rows<'_>) {
         match isa {
             Isa::Scalar => {
                 scalar::quantize::fill(self, rows, scalar::quantize::Q8, scalar::quantize::Q8K)
@@ -139,32 +144,86 @@ fn cut<T>(slice: &mut [T], n: usize, total: usize) -> (&mut [T], &mut [T]) {
     slice.split_at_mut(middle)
 }
 
-/// Quantizes all of `part`'s blocks, on all threads if there is enough to do.
-pub(super) fn quantize(isa: Isa, team: &Team, rows: Rows<'_>, mut part: Part<'_>) {
-    if team.n_threads() == 1 || rows.x.len() < PARALLEL_FROM {
-        part.fill(isa, rows);
-        return;
-    }
-    let (n_tokens, tile) = (part.tokens.len(), part.tile);
-    let mut parts = Vec::with_capacity(team.n_threads());
-    for tid in 0..team.n_threads() {
-        let (mine, rest) = part.split_at(team.range_of(tid, n_tokens, tile).len());
-        parts.push(Mutex::new(Some(mine)));
-        part = rest;
-    }
-    team.run(&|tid| {
-        let mine = parts[tid].lock().ok().and_then(|mut slot| slot.take());
-        if let Some(mut mine) = mine {
-            mine.fill(isa, rows);
+/// Whole tiles of a [`Floats`], to be written.
+pub(super) struct FloatPart<'a> {
+    form: ActForm,
+    /// Tokens of a tile.
+    tile: usize,
+    /// Columns, padded.
+    n_cols: usize,
+    tokens: Range<usize>,
+    values: &'a mut [f32],
+    pairs: &'a mut [u32],
+}
+
+impl<'a> FloatPart<'a> {
+    /// All tokens.
+    pub(super) fn whole(to: &'a mut Floats, form: ActForm) -> Self {
+        FloatPart {
+            form,
+            tile: to.tile,
+            n_cols: to.n_cols,
+            tokens: 0..to.n_tokens,
+            values: &mut to.values,
+            pairs: &mut to.pairs,
         }
-    });
+    }
+
+    /// The first `n` tokens, whole tiles, and the rest.
+    pub(super) fn split_at(self, n: usize) -> (Self, Self) {
+        let total = self.tokens.len().max(1);
+        let middle = self.tokens.start + n;
+        let (values, values2) = cut(self.values, n, total);
+        let (pairs, pairs2) = cut(self.pairs, n, total);
+        let (form, tile, n_cols) = (self.form, self.tile, self.n_cols);
+        let tokens = self.tokens.start..middle;
+        (
+            FloatPart { form, tile, n_cols, tokens, values, pairs },
+            FloatPart {
+                tokens: middle..self.tokens.end,
+                values: values2,
+                pairs: pairs2,
+                form,
+                tile,
+                n_cols,
+            },
+        )
+    }
+
+    /// Rounds some of its tokens, whole tiles.
+    pub(super) fn fill(&mut self, isa: Isa, rows: Rows<'_>) {
+        let tokens = rows.tokens();
+        for first in tokens.clone().step_by(self.tile) {
+            let rows = rows.of(first..tokens.end.min(first + self.tile));
+            let (t, at) = (rows.tokens().len(), (first - self.tokens.start) * self.n_cols);
+            if self.pairs.is_empty() {
+                round(isa, self.form, rows, self.n_cols, &mut self.values[at..][..t * self.n_cols]);
+            } else {
+                pair(rows, &mut self.pairs[at / 2..][..t * self.n_cols / 2]);
+            }
+        }
+    }
+}
+
+/// Pairs of BF16 of a tile of rows, into `[n_cols / 2][t]`.
+fn pair(rows: Rows<'_>, out: &mut [u32]) {
+    let t = rows.tokens().len();
+    for (j, token) in rows.tokens().enumerate() {
+        let (pairs, rest) = rows.row(token).as_chunks::<2>();
+        let rest = rest.first().map(|x| [*x, 0.0]);
+        let pairs = pairs.iter().copied().chain(rest);
+        for (to, pair) in out[j..].iter_mut().step_by(t).zip(pairs) {
+            let [[a, b], [c, d]] = pair.map(dequant::f32_to_bf16);
+            *to = u32::from_le_bytes([a, b, c, d]);
+        }
+    }
 }
 
 /// Rounds a tile of rows to the numbers of `form`, into `[n_cols][t]`, columns in the order of their multiplication.
-pub(super) fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out: &mut [f32]) {
-    let t = rows.n_tokens;
-    for j in 0..t {
-        let (row, out) = (rows.row(j), out[j..].iter_mut().step_by(t));
+fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out: &mut [f32]) {
+    let t = rows.tokens().len();
+    for (j, token) in rows.tokens().enumerate() {
+        let (row, out) = (rows.row(token), out[j..].iter_mut().step_by(t));
         match form {
             ActForm::F16 => match isa {
                 #[cfg(target_arch = "x86_64")]

@@ -178,8 +178,14 @@ impl<'a> Tile<'a> {
             }
             let dv = width - 2;
             let out = &mut out.row(i / group)[head * dv..][..dv];
-            for (out, &o) in out.iter_mut().zip(&state[2..]) {
-                *out = o / state[1];
+            match self.isa {
+                Isa::Scalar => scalar::attention::divide(state, out),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(token) => crate::x86_64::elementwise::divide(token, state, out),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => crate::x86_64::avx512::elementwise::divide(token, state, out),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon(_) => scalar::attention::divide(state, out),
             }
         }
     }

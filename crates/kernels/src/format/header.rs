@@ -1,17 +1,21 @@
 //! The scales in front of a block. See the parent module for the layouts.
 
 use super::{ROWS, Scales};
-use dequant::f16_to_f32;
+use dequant::{e8m0_to_f32_half, f16_to_f32};
 
 /// A sort of header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderKind {
     /// Scale.
     Plain,
+    /// Scale that is a power of two.
+    Exponent,
     /// Scale and minimum.
     PlainMin,
     /// Scale of 16 signed 8-bit scales.
     Signed8,
+    /// Scale of 8 signed 8-bit scales.
+    Signed8x8,
     /// Scales of 16 scales and minimums of 4 bits.
     Nibbles,
     /// Scales of 8 scales and minimums of 6 bits.
@@ -23,8 +27,10 @@ impl HeaderKind {
     pub(crate) const fn n_bytes(self) -> usize {
         match self {
             Self::Plain => 32,
+            Self::Exponent => 16,
             Self::PlainMin => 64,
             Self::Signed8 => 32 + 256,
+            Self::Signed8x8 => 32 + 128,
             Self::Nibbles => 64 + 256,
             Self::SixBits => 64 + 128 + 64,
         }
@@ -32,7 +38,13 @@ impl HeaderKind {
 
     /// Whether there are integer scales (else the scale is 1).
     pub(crate) const fn has_scales(self) -> bool {
-        matches!(self, Self::Signed8 | Self::Nibbles | Self::SixBits)
+        matches!(self, Self::Signed8 | Self::Signed8x8 | Self::Nibbles | Self::SixBits)
+    }
+
+    /// What [`Scales::d`] stands for.
+    #[inline]
+    pub(crate) fn scale(self, d: [u8; 2]) -> f32 {
+        if self == Self::Exponent { e8m0_to_f32_half(d[0]) } else { f16_to_f32(d) }
     }
 
     /// Whether there are floating-point minimums.
@@ -67,13 +79,20 @@ impl Header {
     /// Packs a row's scales into its places in `out`.
     #[inline]
     pub(crate) fn pack_row(kind: HeaderKind, row: usize, of: &Scales, out: &mut [u8]) {
+        if kind == HeaderKind::Exponent {
+            out[row] = of.d[0];
+            return;
+        }
         let (d, rest) = out.split_at_mut(2 * ROWS);
         put(d, row, of.d);
         match kind {
-            HeaderKind::Plain => {}
+            HeaderKind::Plain | HeaderKind::Exponent => {}
             HeaderKind::PlainMin => put(rest, row, of.m),
             HeaderKind::Signed8 => {
                 put_column(rest, row, of.scales.map(i8::cast_unsigned));
+            }
+            HeaderKind::Signed8x8 => {
+                put_column::<8>(rest, row, std::array::from_fn(|j| of.scales[j].cast_unsigned()));
             }
             HeaderKind::Nibbles => {
                 let (m, rest) = rest.split_at_mut(2 * ROWS);
@@ -97,13 +116,17 @@ impl Header {
 
     /// Unpacks a header.
     pub(crate) fn unpack(kind: HeaderKind, bytes: &[u8]) -> Self {
+        let mut header = Self { scales: [[1; ROWS]; 16], ..Self::ZERO };
+        if kind == HeaderKind::Exponent {
+            header.d = std::array::from_fn(|row| kind.scale([bytes[row], 0]));
+            return header;
+        }
         let (d, rest) = bytes.split_at(2 * ROWS);
-        let mut header =
-            Self { d: halves(d), m: [0.0; ROWS], scales: [[1; ROWS]; 16], mins: [[0; ROWS]; 16] };
+        header.d = halves(d);
         match kind {
-            HeaderKind::Plain => {}
+            HeaderKind::Plain | HeaderKind::Exponent => {}
             HeaderKind::PlainMin => header.m = halves(rest),
-            HeaderKind::Signed8 => {
+            HeaderKind::Signed8 | HeaderKind::Signed8x8 => {
                 for (to, line) in header.scales.iter_mut().zip(rest.as_chunks::<ROWS>().0) {
                     *to = line.map(u8::cast_signed);
                 }
@@ -161,11 +184,12 @@ mod tests {
 
     #[test]
     fn packing_round_trips_for_every_kind() {
-        use HeaderKind::{Nibbles, Plain, PlainMin, Signed8, SixBits};
+        use HeaderKind::{Nibbles, Plain, PlainMin, Signed8, Signed8x8, SixBits};
         for (kind, n, low, high) in [
             (Plain, 0, 0, 1),
             (PlainMin, 0, 0, 1),
             (Signed8, 16, -128, 127),
+            (Signed8x8, 8, -32, 31),
             (Nibbles, 16, 0, 15),
             (SixBits, 8, 0, 63),
         ] {
@@ -199,6 +223,22 @@ mod tests {
                         "{kind:?} min {j}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn exponents_are_powers_of_two() {
+        let mut bytes = [0xAA; 16];
+        for first in (0..=u8::MAX).step_by(16) {
+            let e = |row: usize| first + u8::try_from(row).unwrap();
+            for row in 0..ROWS {
+                let scales = Scales { d: [e(row), 0], ..Scales::ZERO };
+                Header::pack_row(HeaderKind::Exponent, row, &scales, &mut bytes);
+            }
+            let header = Header::unpack(HeaderKind::Exponent, &bytes);
+            for (row, d) in header.d.into_iter().enumerate() {
+                assert_eq!(f64::from(d), f64::powi(2.0, i32::from(e(row)) - 128));
             }
         }
     }

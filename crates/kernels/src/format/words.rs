@@ -22,7 +22,7 @@ pub(super) fn bytes(qs: &[i8; 32]) -> [u64; 4] {
     words(&qs.map(i8::cast_unsigned))
 }
 
-/// Q4_0, Q4_1: low nibbles, then high ones.
+/// Q4_0, Q4_1, IQ4_NL, MXFP4: low nibbles, then high ones.
 #[inline]
 pub(super) fn nibbles(qs: &[u8; 16]) -> [u64; 4] {
     let [a, b] = words(qs);
@@ -51,7 +51,14 @@ pub(super) fn k_nibbles(qs: &[u8; 128]) -> [u64; 32] {
     std::array::from_fn(|i| qs[i / 8 * 4 + i % 4] >> (i / 4 % 2 * 4) & FOUR)
 }
 
-/// Q5_K: the same with a fifth bit: of the j-th 32 codes in the j-th bits of `high`.
+/// IQ4_XS: by 16 bytes, low nibbles, then high ones.
+#[inline]
+pub(super) fn iq_nibbles(qs: &[u8; 128]) -> [u64; 32] {
+    let qs: [u64; 16] = words(qs);
+    std::array::from_fn(|i| qs[i / 4 * 2 + i % 2] >> (i / 2 % 2 * 4) & FOUR)
+}
+
+/// Q5_K: as Q4_K with a fifth bit: of the j-th 32 codes in the j-th bits of `high`.
 #[inline]
 pub(super) fn k_nibbles_and_bits(qs: &[u8; 128], high: &[u8; 32]) -> [u64; 32] {
     let (nibbles, high): (_, [u64; 4]) = (k_nibbles(qs), words(high));
@@ -84,11 +91,11 @@ mod tests {
     use crate::format::{self, Format};
     use crate::testing::Rng;
     use dequant::{
-        BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K,
-        BlockQ6_K, BlockQ8_0,
+        BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1,
+        BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0,
     };
 
-    /// Words of random blocks against the definition: codes as `dequant` has them, plus the bias.
+    /// Words of random blocks against the definition: codes as `dequant` has them, plus the bias, or places in the table.
     fn compare<F: Format, C: Into<i32> + Copy, const N: usize>(
         codes: impl Fn(&F::Block) -> [C; N],
     ) {
@@ -97,7 +104,7 @@ mod tests {
         for block in dequant::blocks::<F::Block>(&bytes).unwrap() {
             let words = F::words(block);
             let stored: Vec<u8> = words.as_ref().iter().flat_map(|w| w.to_le_bytes()).collect();
-            let got: Vec<i32> = stored.iter().map(|c| format::code::<F>(*c)).collect();
+            let got: Vec<i32> = stored.iter().map(|c| format::code::<F>(*c).into()).collect();
             let want: Vec<i32> = codes(block).map(Into::into).to_vec();
             assert_eq!(got, want, "{}", ty.name());
             assert!(F::BITS == 8 || stored.iter().all(|c| *c < 1 << F::BITS), "{}", ty.name());
@@ -116,6 +123,9 @@ mod tests {
         compare::<format::Q4_K, _, 256>(BlockQ4_K::codes);
         compare::<format::Q5_K, _, 256>(BlockQ5_K::codes);
         compare::<format::Q6_K, _, 256>(BlockQ6_K::codes);
+        compare::<format::IQ4_NL, _, 32>(BlockIQ4_NL::values);
+        compare::<format::IQ4_XS, _, 256>(BlockIQ4_XS::values);
+        compare::<format::MXFP4, _, 32>(BlockMXFP4::values);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-use super::{Linear, linears};
+use super::{Gate, Gated, Linear, gated, linears};
 use crate::testing::{Rng, TYPES, naive_dot, same};
-use crate::{ActForms, Acts, Arena, Isa, Matrix, Team};
+use crate::{ActForms, Acts, Arena, Isa, LayerNorm, Matrix, RowNorm, Team};
 use dequant::GgmlType;
 
 /// A matrix as bytes and packed.
@@ -159,9 +159,12 @@ fn extreme_codes_do_not_overflow() {
                         block[end - 2..].copy_from_slice(&one);
                     }
                     GgmlType::Q2_K => block[80..84].copy_from_slice(&[one, one].concat()),
-                    GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => {
-                        block[..2].copy_from_slice(&one)
-                    }
+                    GgmlType::Q4_0
+                    | GgmlType::Q5_0
+                    | GgmlType::Q8_0
+                    | GgmlType::IQ4_NL
+                    | GgmlType::IQ4_XS => block[..2].copy_from_slice(&one),
+                    GgmlType::MXFP4 => block[0] = 128,
                     _ => block[..4].copy_from_slice(&[one, one].concat()),
                 }
             }
@@ -332,4 +335,92 @@ fn the_form_must_be_prepared() {
     let mut out = [0.0; 4];
     let product = Linear { w: &w.packed, bias: None, out: &mut out, add: false };
     linears(Isa::Scalar, &team, &acts, &mut [product]);
+}
+
+/// Gate and up at once give just what they give one after the other, in every form, for any number of tokens and threads.
+#[test]
+fn gated_products_are_those_of_the_steps() {
+    let (mut rng, one) = (Rng::new(20), Team::new(1).unwrap());
+    for (ty, down) in [
+        (GgmlType::Q4_0, GgmlType::Q8_0),
+        (GgmlType::Q8_0, GgmlType::Q4_K),
+        (GgmlType::Q6_K, GgmlType::BF16),
+        (GgmlType::F16, GgmlType::F16),
+        (GgmlType::BF16, GgmlType::F32),
+    ] {
+        let (n_cols, n_ff, n_rows) = (256, 1536, 40);
+        let mut weights = |ty, n, m| Weights::new(&mut rng, &one, ty, n, m).packed;
+        let [gate, up] = [(); 2].map(|()| weights(ty, n_ff, n_cols));
+        let down = weights(down, n_rows, n_ff);
+        for n_tokens in [1, 5, 11, 12, 64, 300] {
+            let x = rng.activations(n_tokens * n_cols);
+            for (isa, n_threads) in Isa::available().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+                let team = Team::new(n_threads).unwrap();
+                for act in [Gate::Silu, Gate::Gelu] {
+                    let place = format!("{isa}, {n_threads} threads, {n_tokens} tokens, {act:?}");
+                    let mut acts = Acts::new();
+                    acts.prepare(isa, &team, gate.act_form().into(), &x, n_cols);
+                    let product = |acts: &Acts, w: &Matrix| {
+                        let mut out = vec![f32::NAN; n_tokens * w.n_rows()];
+                        let product = Linear { w, bias: None, out: &mut out, add: false };
+                        linears(isa, &team, acts, &mut [product]);
+                        out
+                    };
+                    let (a, b) = (product(&acts, &gate), product(&acts, &up));
+                    let mut both = vec![0.0; a.len()];
+                    match act {
+                        Gate::Silu => crate::swiglu(isa, &team, &a, &b, &mut both),
+                        Gate::Gelu => crate::geglu(isa, &team, &a, &b, &mut both),
+                    }
+                    let forms = down.act_form().into();
+                    let (mut steps, mut fused) = (Acts::new(), Acts::new());
+                    steps.prepare(isa, &team, forms, &both, n_ff);
+                    let what = Gated { gate: &gate, up: &up, act };
+                    assert!(gated(isa, &team, &acts, &what, forms, &mut fused), "{place}");
+                    let (got, want) = (product(&fused, &down), product(&steps, &down));
+                    assert!(got.iter().zip(&want).all(|(a, b)| same(*a, *b)), "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gated_products_that_cannot_be_dealt_out() {
+    let (mut rng, team) = (Rng::new(21), Team::new(4).unwrap());
+    let w = Weights::new(&mut rng, &team, GgmlType::Q8_0, 5 * 256, 32).packed;
+    let isa = Isa::detect();
+    let (mut acts, mut next) = (Acts::new(), Acts::new());
+    acts.prepare(isa, &team, w.act_form().into(), &[0.5; 32], 32);
+    let what = Gated { gate: &w, up: &w, act: Gate::Silu };
+    assert!(!gated(isa, &team, &acts, &what, crate::ActForm::Q8_K.into(), &mut next));
+    assert!(gated(isa, &team, &acts, &what, crate::ActForm::Q8_0.into(), &mut next));
+}
+
+#[test]
+fn normed_rows_are_those_of_the_steps() {
+    let (mut rng, n_cols) = (Rng::new(22), 512);
+    let weights = rng.activations(2 * n_cols);
+    let (weight, bias) = weights.split_at(n_cols);
+    let forms: ActForms = TYPES.iter().map(|ty| crate::ActForm::of(*ty)).collect();
+    for (isa, n_threads) in Isa::available().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+        let team = Team::new(n_threads).unwrap();
+        for n_tokens in [1, 6, 7, 100] {
+            let x = rng.activations(n_tokens * n_cols);
+            let layer = LayerNorm { n: n_cols, weight, bias: Some(bias), eps: 1e-5 };
+            for norm in [RowNorm::Rms { weight, eps: 1e-5 }, RowNorm::Layer(layer)] {
+                let mut out = vec![0.0; x.len()];
+                match norm {
+                    RowNorm::Rms { weight, eps } => {
+                        crate::rms_norm(isa, &team, &x, weight, eps, &mut out);
+                    }
+                    RowNorm::Layer(norm) => crate::layer_norm(isa, &team, &norm, &x, &mut out),
+                }
+                let (mut steps, mut fused) = (Acts::new(), Acts::new());
+                steps.prepare(isa, &team, forms, &out, n_cols);
+                fused.prepare_normed(isa, &team, forms, &norm, &x);
+                assert!(fused.same_forms(&steps), "{isa}, {n_threads} threads, {n_tokens} tokens");
+            }
+        }
+    }
 }

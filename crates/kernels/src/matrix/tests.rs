@@ -58,7 +58,8 @@ fn groups_are_packed_as_documented() {
                 }
                 let header = Header::unpack(F::HEADER, header);
                 let absent = rows.len()..ROWS;
-                assert!(header.d[absent.clone()].iter().all(|d| *d == 0.0), "absent rows");
+                let zero = F::HEADER.scale([0; 2]);
+                assert!(header.d[absent.clone()].iter().all(|d| *d == zero), "absent rows");
                 assert!(header.m[absent].iter().all(|m| *m == 0.0), "absent rows");
             }
         }

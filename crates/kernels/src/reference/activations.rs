@@ -10,11 +10,16 @@ use dequant::{
 pub const fn act_type(ty: GgmlType) -> Option<GgmlType> {
     match ty {
         GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => Some(ty),
-        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => Some(GgmlType::Q8_0),
-        GgmlType::Q4_1 | GgmlType::Q5_1 => Some(GgmlType::Q8_1),
-        GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::Q4_K | GgmlType::Q5_K | GgmlType::Q6_K => {
-            Some(GgmlType::Q8_K)
+        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 | GgmlType::IQ4_NL | GgmlType::MXFP4 => {
+            Some(GgmlType::Q8_0)
         }
+        GgmlType::Q4_1 | GgmlType::Q5_1 => Some(GgmlType::Q8_1),
+        GgmlType::Q2_K
+        | GgmlType::Q3_K
+        | GgmlType::Q4_K
+        | GgmlType::Q5_K
+        | GgmlType::Q6_K
+        | GgmlType::IQ4_XS => Some(GgmlType::Q8_K),
         _ => None,
     }
 }

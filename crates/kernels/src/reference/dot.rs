@@ -29,6 +29,7 @@ pub fn vec_dot(ty: GgmlType, w_row: &[u8], act_row: &[u8]) -> f32 {
 /// - Types with blocks of 32: integer sum per block, scaled in f32, added in f32 block by block. The order of the
 ///   factors differs from type to type, and shows in the last bit.
 /// - Q2_K: the same, the minimums' part subtracted before the block is added.
+/// - IQ4_XS: integer sum per sub-block of 32, times the block's scales and the sub-block's, added in f32.
 /// - The other K-quants: eight f32 sums (element index modulo 8) and one of the minimums' parts, over the whole row;
 ///   the eight are added to the one at the end.
 ///
@@ -44,7 +45,7 @@ pub fn dots(w: &Rows, acts: &Rows, out: &mut [f32]) {
     match ty {
         GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => floats(&w.floats, &acts.floats, out),
         GgmlType::Q4_0 => by_block(w, acts, out, |dot, [d, _], [e, _]| dot * d * e),
-        GgmlType::Q5_0 | GgmlType::Q8_0 => {
+        GgmlType::Q5_0 | GgmlType::Q8_0 | GgmlType::IQ4_NL | GgmlType::MXFP4 => {
             by_block(w, acts, out, |dot, [d, _], [e, _]| (d * e) * dot);
         }
         GgmlType::Q4_1 | GgmlType::Q5_1 => {
@@ -55,6 +56,7 @@ pub fn dots(w: &Rows, acts: &Rows, out: &mut [f32]) {
                 sum + ((e * d) * dot.iter().sum::<i32>() as f32 - (e * dmin) * minimums as f32)
             })
         }),
+        GgmlType::IQ4_XS => by_sub_block(w, acts, out),
         GgmlType::Q4_K | GgmlType::Q5_K => by_lane::<true>(w, acts, out),
         _ => by_lane::<false>(w, acts, out),
     }
@@ -170,11 +172,30 @@ fn by_block(
         let codes = w.codes.as_chunks::<32>().0.iter().zip(a.codes.as_chunks::<32>().0);
         let scales = w.scales.iter().zip(a.scales);
         codes.zip(scales).fold(0.0, |sum, ((w, a), (&ws, &as_))| {
-            let products = w.iter().zip(a).map(|(&w, &a)| i32::from(w).wrapping_mul(a.into()));
-            let dot = products.fold(0_i32, i32::wrapping_add);
-            sum + product(dot as f32, ws, as_)
+            sum + product(sum_of_products(w, a) as f32, ws, as_)
         })
     });
+}
+
+/// The sum of the products of sub-blocks of 32, in f32: their scales come after the blocks' two.
+fn by_sub_block(w: &Rows, acts: &Rows, out: &mut [f32]) {
+    each(w, acts, out, |w, a| {
+        let scales = w.scales.iter().zip(a.scales).zip(w.groups);
+        let scales = scales.flat_map(|(([d, _], [e, _]), groups)| {
+            let de = d * e;
+            groups.as_chunks::<2>().0.iter().map(move |&[scale, _]| de * f32::from(scale))
+        });
+        let codes = w.codes.as_chunks::<32>().0.iter().zip(a.codes.as_chunks::<32>().0);
+        codes
+            .zip(scales)
+            .fold(0.0, |sum, ((w, a), scale)| sum + scale * sum_of_products(w, a) as f32)
+    });
+}
+
+/// Of 32 codes each.
+fn sum_of_products(w: &[i16; 32], a: &[i16; 32]) -> i32 {
+    let products = w.iter().zip(a).map(|(&w, &a)| i32::from(w).wrapping_mul(a.into()));
+    products.fold(0_i32, i32::wrapping_add)
 }
 
 /// The sums of the blocks' lanes and minimums, in f32, then their sum.

@@ -1,9 +1,9 @@
 //! Rows of blocks, taken apart once for many products.
 
 use dequant::{
-    Block, BlockBF16, BlockF16, BlockF32, BlockQ2_K, BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K,
-    BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K, BlockQ8_0, BlockQ8_1, BlockQ8_K, GgmlType,
-    bf16_to_f32,
+    Block, BlockBF16, BlockF16, BlockF32, BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4, BlockQ2_K,
+    BlockQ3_K, BlockQ4_0, BlockQ4_1, BlockQ4_K, BlockQ5_0, BlockQ5_1, BlockQ5_K, BlockQ6_K,
+    BlockQ8_0, BlockQ8_1, BlockQ8_K, GgmlType, bf16_to_f32,
 };
 
 use super::f16::f16_to_f32;
@@ -15,11 +15,12 @@ pub struct Rows {
     pub(super) ty: Option<GgmlType>,
     /// Of the float types, and of no other.
     pub(super) floats: Vec<f32>,
-    /// In element order; those of K-quants times the integer scale of their group. All fit: 32 * 128 at most.
+    /// In element order; those of K-quants times the integer scale of their group. All fit: 32 * 128 at most. What the
+    /// codes stand for, where they are places in a table.
     pub(super) codes: Vec<i16>,
     /// A block's scale, and what else it has in f32: the minimum (its scale), the scaled sum; 0 where it has none.
     pub(super) scales: Vec<[f32; 2]>,
-    /// Of blocks of 256 by 16 elements: the minimums of weights, the sums of activations.
+    /// Of blocks of 256 by 16 elements: the minimums of weights (of IQ4_XS the scales), the sums of activations.
     pub(super) groups: Vec<[i16; 16]>,
 }
 
@@ -64,13 +65,19 @@ impl Rows {
             GgmlType::Q8_1 => {
                 self.small::<BlockQ8_1, _>(rows, |b| (b.qs, [b.scale(), b.scaled_sum()]));
             }
+            GgmlType::IQ4_NL => {
+                self.small::<BlockIQ4_NL, _>(rows, |b| (b.values(), [b.scale(), 0.0]));
+            }
+            GgmlType::MXFP4 => {
+                self.small::<BlockMXFP4, _>(rows, |b| (b.values(), [b.scale(), 0.0]));
+            }
             _ => self.large(ty, rows),
         }
     }
 
     fn large(&mut self, ty: GgmlType, rows: &[u8]) {
         // What is given once for 32 elements counts for two groups of 16.
-        fn twice(x: [u8; 8]) -> [i16; 16] {
+        fn twice<T: Copy + Into<i16>>(x: [T; 8]) -> [i16; 16] {
             std::array::from_fn(|j| x[j / 2].into())
         }
         match ty {
@@ -92,6 +99,10 @@ impl Rows {
             }),
             GgmlType::Q6_K => self.super_blocks::<BlockQ6_K, _>(rows, |b| {
                 (b.codes(), b.scales.map(i16::from), [b.scale(), 0.0], [0; 16])
+            }),
+            // Scales meet sums that are f32 already: they stay apart.
+            GgmlType::IQ4_XS => self.super_blocks::<BlockIQ4_XS, _>(rows, |b| {
+                (b.values(), [1; 16], [b.scale(), 0.0], twice(b.scales()))
             }),
             GgmlType::Q8_K => self.super_blocks::<BlockQ8_K, _>(rows, |b| {
                 (b.codes(), [1; 16], [b.scale(), 0.0], b.sums())

@@ -1,6 +1,6 @@
 //! The steps of attention. The operations and their order are those of [`crate::attention`].
 
-use super::elementwise::tree_sum;
+use super::elementwise::{tree_max, tree_sum};
 use crate::attention::CHUNK;
 use crate::kv_cache::BLOCK;
 use crate::kv_cache::number::{GROUP, Number, Numbers};
@@ -60,10 +60,7 @@ pub(crate) fn soften(
             *lane = if x > *lane { x } else { *lane };
         }
     }
-    let mut max = lanes[0];
-    for &lane in &lanes[1..] {
-        max = if lane > max { lane } else { max };
-    }
+    let max = tree_max(&lanes);
     let mut sums = [0.0; BLOCK];
     for block in x.as_chunks_mut::<BLOCK>().0 {
         for (sum, x) in sums.iter_mut().zip(block) {
@@ -103,6 +100,15 @@ pub(crate) fn merge(part: &[f32], state: &mut [f32]) {
     state[0] = max;
     for (s, &p) in state[1..].iter_mut().zip(&part[1..]) {
         *s = p.mul_add(b, *s * a);
+    }
+}
+
+/// A query's output of its state.
+#[inline(always)]
+pub(crate) fn divide(state: &[f32], out: &mut [f32]) {
+    let l = state[1];
+    for (out, &o) in out.iter_mut().zip(&state[2..]) {
+        *out = o / l;
     }
 }
 

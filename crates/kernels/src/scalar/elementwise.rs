@@ -23,13 +23,28 @@ fn sum_of_squares(x: &[f32]) -> f32 {
 /// The sum of 16 lanes: halves onto halves.
 #[inline(always)]
 pub(crate) fn tree_sum(lanes: &[f32; 16]) -> f32 {
-    let mut lanes = *lanes;
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = lanes[i] + lanes[i + 8];
     }
-    lanes[0]
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// The largest of 16 lanes, none of which is a NaN.
+#[inline(always)]
+pub(crate) fn tree_max(lanes: &[f32; 16]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = larger(lanes[i], lanes[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = larger(eight[i], eight[i + 4]);
+    }
+    larger(larger(four[0], four[2]), larger(four[1], four[3]))
 }
 
 /// The factor that RMS norm scales a row with.
@@ -104,9 +119,21 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
+fn silu_of(x: f32) -> f32 {
+    x / (1.0 + math::exp(-x))
+}
+
+#[inline(always)]
 pub(crate) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-        *out = gate / (1.0 + math::exp(-gate)) * up;
+        *out = silu_of(gate) * up;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        *gate = silu_of(*gate) * up;
     }
 }
 
@@ -145,7 +172,7 @@ pub(crate) fn soft_max(x: &mut [f32], n: usize) {
 #[inline(always)]
 pub(crate) fn silu(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
-        *out = x / (1.0 + math::exp(-x));
+        *out = silu_of(x);
     }
 }
 
@@ -177,6 +204,13 @@ pub(crate) fn gelu(x: &[f32], out: &mut [f32]) {
 pub(crate) fn geglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &x), &up) in out.iter_mut().zip(gate).zip(up) {
         *out = gelu_of(x) * up;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn geglu_in_place(gate: &mut [f32], up: &[f32]) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        *gate = gelu_of(*gate) * up;
     }
 }
 

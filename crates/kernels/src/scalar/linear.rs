@@ -21,15 +21,7 @@ impl Block {
         for (chunk, columns) in chunks.zip(self.codes.as_chunks_mut::<CHUNK>().0) {
             let quads = format::unpack_chunk(F::BITS, chunk);
             for (k, column) in columns.iter_mut().enumerate() {
-                *column = std::array::from_fn(|r| {
-                    // At most 6 bits unsigned, or signed bytes.
-                    let stored = quads[k / 4][4 * r + k % 4];
-                    if F::BITS == 8 {
-                        stored.cast_signed()
-                    } else {
-                        stored.wrapping_sub(F::BIAS.to_le_bytes()[0]).cast_signed()
-                    }
-                });
+                *column = std::array::from_fn(|r| format::code::<F>(quads[k / 4][4 * r + k % 4]));
             }
         }
     }

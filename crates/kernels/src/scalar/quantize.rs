@@ -29,7 +29,7 @@ pub(crate) trait Quantize<const K: usize, const GROUPS: usize>: Copy {
     fn block(self, x: &[f32; K]) -> Block<K, GROUPS>;
 }
 
-/// Quantizes all blocks of `part`.
+/// Quantizes all blocks of `part` whose tokens are in `rows`.
 #[inline(always)]
 pub(crate) fn fill(
     part: &mut Part<'_>,
@@ -50,7 +50,7 @@ fn fill_blocks<const K: usize, const GROUPS: usize>(
     rows: Rows<'_>,
     q: impl Quantize<K, GROUPS>,
 ) {
-    for token in part.tokens.clone() {
+    for token in rows.tokens() {
         let mut place = part.place(token);
         for x in rows.row(token).as_chunks::<K>().0 {
             store(part, &place, &q.block(x));

@@ -51,10 +51,28 @@ pub(crate) struct BlockMut<'a> {
     _borrow: PhantomData<&'a mut [f32]>,
 }
 
-impl BlockMut<'_> {
+impl<'a> BlockMut<'a> {
+    /// All of a buffer `[n_rows, n_cols]`.
+    pub(crate) fn of(data: &'a mut [f32], n_cols: usize) -> Self {
+        let n_rows = whole_rows(data.len(), n_cols);
+        let start = data.as_mut_ptr();
+        Self { start, stride: n_cols, n_rows, n_cols, _borrow: PhantomData }
+    }
+
     /// Rows.
     pub(crate) fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// Some of its columns.
+    pub(crate) fn columns(&mut self, columns: Range<usize>) -> BlockMut<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.n_cols, "columns {columns:?}");
+        BlockMut {
+            start: self.start.wrapping_add(columns.start),
+            n_cols: columns.len(),
+            _borrow: PhantomData,
+            ..*self
+        }
     }
 
     /// Row `i` of the rectangle.
@@ -77,6 +95,8 @@ pub(crate) struct Target<'a> {
     n_rows: usize,
     /// Groups of 16.
     pub(crate) n_groups: usize,
+    /// Whether sums are added to what is there, by kernels that can ([`crate::Isa::adds_rows`]).
+    pub(crate) add: bool,
     _borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -87,7 +107,8 @@ impl<'a> Target<'a> {
         assert_eq!(sums.len(), n_rows * n_groups, "sums for every row");
         let start = sums.as_mut_ptr().cast();
         let group_stride = 16 * n_rows;
-        Self { start, stride: 16, group_stride, n_rows, n_groups, _borrow: PhantomData }
+        let add = false;
+        Self { start, stride: 16, group_stride, n_rows, n_groups, add, _borrow: PhantomData }
     }
 
     /// The sums of [`Self::of`], for kernels that know no other place.
@@ -118,6 +139,7 @@ impl BlockMut<'_> {
             group_stride: 16,
             n_rows: rows.len(),
             n_groups: columns.len() / 16,
+            add: false,
             _borrow: PhantomData,
         }
     }
@@ -125,7 +147,7 @@ impl BlockMut<'_> {
 
 /// A pointer into a borrowed buffer that a job's closure may carry to the workers.
 #[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub(super) *mut T);
 // SAFETY: only used to hand out parts of a `&mut [T]` to threads, each part to one of them.
 #[expect(unsafe_code, reason = "see the SAFETY note")]
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -135,7 +157,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
     /// The pointer, through `self` so that closures capture the whole wrapper.
-    fn get(&self) -> *mut T {
+    pub(super) fn get(&self) -> *mut T {
         self.0
     }
 }

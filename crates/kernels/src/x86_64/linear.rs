@@ -58,8 +58,9 @@ unsafe fn gemv<F: Format>(group: &[u8], acts: &Codes, sums: &mut Sums) {
             let a = TileActs::new::<F>(acts, b, 0);
             unpack::prefetch(w.0, F::HEADER.n_bytes());
             header.unpack::<F>(w.0);
-            if F::BITS == 8 {
-                tile::signed_block::<F>(w, &header, a, acc);
+            if F::SIGNED {
+                tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
+                tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
             } else {
                 tile::block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
                 tile::block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
@@ -138,6 +139,8 @@ unsafe fn one_tile<F: Format, const T: usize>(
     unsafe {
         if F::BITS == 8 {
             tile::wide_block::<F, T>(lines, header, a, acc);
+        } else if F::SIGNED {
+            tile::signed_block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
         } else {
             tile::block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
         }

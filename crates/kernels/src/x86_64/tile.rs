@@ -5,9 +5,9 @@
 //! multiplies with the integer scales and widens. Sums with a bias may wrap around on the way: the bias is
 //! subtracted modulo 2^16, and the true result fits.
 //!
-//! 8-bit weights leave no room for that. One token: `vpsignb` moves the weight's sign to the activation. More:
-//! weights and activations as 16-bit pairs in `vpmaddwd`, which takes fewer instructions per product once the
-//! widening of the weights is shared.
+//! Signed bytes leave no room for that: `vpsignb` moves the weight's sign to the activation, and every sum is widened at
+//! once. For several tokens and weights of 8 bits: weights and activations as 16-bit pairs in `vpmaddwd`, which takes
+//! fewer instructions per product once the widening of the weights is shared.
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
@@ -19,7 +19,7 @@ use std::arch::x86_64::*;
 
 /// Quads whose products are added in 16 bits: as many as fit, a sub-block at most.
 const fn span<F: Format>() -> usize {
-    if F::BITS == 8 {
+    if F::SIGNED {
         return 1;
     }
     // The largest code; with a bias, of the result that must fit in the end.
@@ -165,7 +165,7 @@ impl<'a, F: Format> Source<F> for Unpacked<'a> {
 /// One block of `T` tokens, for `R` halves of the rows from `half` on: adds to `acc`.
 ///
 /// # Safety
-/// `w` and `header` are of a block of `F`, not of 8 bits; `a` is a tile of `T` tokens of activations for `F`;
+/// `w` and `header` are of a block of `F`, whose codes are unsigned; `a` is a tile of `T` tokens of activations for `F`;
 /// `acc` holds 16 sums of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -286,35 +286,47 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
     }
 }
 
-/// One block of one token, for weights of 8 bits.
+/// As [`block`], for weights that are signed bytes.
 ///
 /// # Safety
-/// `w` and `header` are of a block of `F`, of 8 bits; `a` is a tile of one token; `acc` holds 16 sums.
+/// As for [`block`], but the codes are signed.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn signed_block<F: Format>(
-    w: Packed,
+pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const R: usize>(
+    w: S,
     header: &Header,
     a: TileActs,
+    half: usize,
     acc: *mut f32,
 ) {
-    let mut total = [[_mm256_setzero_si256(); 2]];
+    let mut total = [[_mm256_setzero_si256(); R]; T];
     for c in 0..F::CHUNKS {
-        for half in 0..2 {
+        for r in 0..R {
             // SAFETY: the caller's promise.
-            let quads: [__m256i; 8] = unsafe { Source::<F>::chunk(w, c, half) };
-            for (quad, w) in quads.into_iter().enumerate() {
-                // SAFETY: quad `8 c + quad` of the token.
-                let a = unsafe { broadcast(a.codes.add((8 * c + quad) * 4)) };
-                // |w| is at most 128, |a| at most 127: a pair of products fits.
-                let products = _mm256_maddubs_epi16(_mm256_sign_epi8(w, w), _mm256_sign_epi8(a, w));
-                let sums = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
-                total[0][half] = _mm256_add_epi32(total[0][half], sums);
+            let chunk = unsafe { w.chunk(c, half + r) };
+            let scale = if F::HEADER.has_scales() {
+                header.scales[c * CHUNK / F::GROUP][half + r]
+            } else {
+                _mm256_set1_epi16(1)
+            };
+            for quad in 0..8 {
+                // SAFETY: the caller's promise.
+                let w = unsafe { S::quad(&chunk, quad) };
+                let magnitude = _mm256_sign_epi8(w, w);
+                for (t, total) in total.iter_mut().enumerate() {
+                    // SAFETY: quad `8 c + quad` of token `t`.
+                    let a = unsafe { broadcast(a.codes.add(((8 * c + quad) * T + t) * 4)) };
+                    // |w| is at most 128, |a| at most 127: a pair of products fits.
+                    let products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w));
+                    let sums = _mm256_madd_epi16(products, scale);
+                    total[r] = _mm256_add_epi32(total[r], sums);
+                    keep(&mut total[r]);
+                }
             }
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { step::<F, 1, 2>(&total, header, a, 0, acc) };
+    unsafe { step::<F, T, R>(&total, header, a, half, acc) };
 }
 
 /// Widens a block of 8-bit weights to pair lines: pairs `2 i` and `2 i + 1` of columns from quad `i`.

@@ -46,7 +46,7 @@ macro_rules! field {
     };
 }
 
-/// 8 rows of the 8 quads of a chunk, codes as stored (signed bytes for 8 bits).
+/// 8 rows of the 8 quads of a chunk, codes as stored (signed bytes for 8 bits) or what the table has for them.
 ///
 /// # Safety
 /// `chunk` points to the chunk's bytes of these rows: the chunk, or 32 bytes into it for rows 8 to 15; readable up to
@@ -71,6 +71,13 @@ pub(super) unsafe fn quads<F: Format>(chunk: *const u8) -> [__m256i; 8] {
         5 => high_bits::<4>(&mut quads, line(4)),
         6 => high_pairs(&mut quads, line(4), line(5)),
         _ => {}
+    }
+    if let Some(table) = F::TABLE {
+        // SAFETY: 16 bytes.
+        let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
+        for quad in &mut quads {
+            *quad = _mm256_shuffle_epi8(table, *quad);
+        }
     }
     quads
 }
@@ -160,6 +167,21 @@ pub(super) unsafe fn halves(from: *const u8) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
 }
 
+/// 8 powers of two by their exponents, as `dequant::e8m0_to_f32_half`.
+///
+/// # Safety
+/// `from` is readable for 8 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn powers(from: *const u8) -> __m256 {
+    // SAFETY: the caller's promise.
+    let e = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+    let one = _mm256_set1_epi32(1);
+    let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, one));
+    let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), e);
+    _mm256_castsi256_ps(_mm256_blendv_epi8(subnormal, normal, _mm256_cmpgt_epi32(e, one)))
+}
+
 /// 8 weights of F32 or F16.
 ///
 /// # Safety
@@ -221,14 +243,17 @@ impl Header {
         let kind = F::HEADER;
         // SAFETY: all offsets are inside the header, see `crate::format`.
         unsafe {
-            self.d = [halves(block), halves(block.add(16))];
+            self.d = match kind {
+                HeaderKind::Exponent => [powers(block), powers(block.add(8))],
+                _ => [halves(block), halves(block.add(16))],
+            };
             if kind.has_m() || kind.has_mins() {
                 self.m = [halves(block.add(32)), halves(block.add(48))];
             }
             match kind {
-                HeaderKind::Plain | HeaderKind::PlainMin => {}
-                HeaderKind::Signed8 => {
-                    for (j, scales) in self.scales.iter_mut().enumerate() {
+                HeaderKind::Plain | HeaderKind::PlainMin | HeaderKind::Exponent => {}
+                HeaderKind::Signed8 | HeaderKind::Signed8x8 => {
+                    for (j, scales) in self.scales.iter_mut().take(F::K / F::GROUP).enumerate() {
                         *scales = twice(_mm_loadu_si128(block.add(32 + 16 * j).cast()));
                     }
                 }

@@ -10,8 +10,8 @@ use crate::hparams::{Factor, Hparams, RopeParams};
 use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::{
-    ActForms, Acts, Arena, Attention, Isa, KvCache, KvShape, LayerNorm, Linear, Matrix, RopeAngles,
-    RopeScaling, RopeTable, Team,
+    ActForms, Acts, Arena, Attention, Gate, Gated, Isa, KvCache, KvShape, LayerNorm, Linear,
+    Matrix, RopeAngles, RopeScaling, RopeTable, RowNorm, Team,
 };
 
 /// SIMD arithmetic with its threads.
@@ -30,7 +30,7 @@ impl Fast {
 impl Arithmetic for Fast {
     type Real = f32;
     type Matrix = Matrix;
-    type Acts = Acts;
+    type Acts = Prepared;
     type Cache = Cache;
     type Rope = RopeTable;
     type Positions = Positions;
@@ -73,8 +73,8 @@ impl Arithmetic for Fast {
         Ok(RopeTable::new(&params)?)
     }
 
-    fn acts(&self, _: usize, _: usize) -> Acts {
-        Acts::new()
+    fn acts(&self, _: usize, _: usize) -> Prepared {
+        Prepared::default()
     }
 
     fn check_cache(hp: &Hparams, options: &ContextOptions) -> Result<(), ModelError> {
@@ -101,22 +101,55 @@ impl Arithmetic for Fast {
         _: &mut dyn FnMut(NormStage, &[f32]),
     ) {
         let (isa, team) = (self.isa, &self.team);
-        match norm.kind {
-            NormKind::Rms => kernels::rms_norm(isa, team, x, &norm.weight, norm.eps, out),
-            NormKind::Layer => {
-                let Norm { n, weight, bias, eps, .. } = norm;
-                let norm = LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps };
-                kernels::layer_norm(isa, team, &norm, x, out);
-            }
+        match row_norm(norm) {
+            RowNorm::Rms { weight, eps } => kernels::rms_norm(isa, team, x, weight, eps, out),
+            RowNorm::Layer(norm) => kernels::layer_norm(isa, team, &norm, x, out),
         }
     }
 
-    fn prepare(&self, acts: &mut Acts, weights: &[&Matrix], x: &[f32], n_cols: usize) {
-        let forms: ActForms = weights.iter().map(|w| w.act_form()).collect();
-        acts.prepare(self.isa, &self.team, forms, x, n_cols);
+    fn prepare(&self, acts: &mut Prepared, weights: &[&Matrix], x: &[f32], n_cols: usize) {
+        acts.now.prepare(self.isa, &self.team, forms(weights), x, n_cols);
     }
 
-    fn matmul(&self, acts: &Acts, jobs: &mut [Job<'_, Self>]) {
+    fn prepare_normed(
+        &self,
+        acts: &mut Prepared,
+        weights: &[&Matrix],
+        norm: &Norm<f32>,
+        x: &[f32],
+    ) -> bool {
+        acts.now.prepare_normed(self.isa, &self.team, forms(weights), &row_norm(norm), x);
+        true
+    }
+
+    fn gate_up(
+        &self,
+        acts: &mut Prepared,
+        act: Act,
+        [gate, up]: [&Matrix; 2],
+        down: &Matrix,
+    ) -> bool {
+        let act = match act {
+            Act::Silu => Gate::Silu,
+            Act::Gelu => Gate::Gelu,
+            Act::ReluSqr => return false,
+        };
+        let (what, forms) = (Gated { gate, up, act }, forms(&[down]));
+        let did = kernels::gated(self.isa, &self.team, &acts.now, &what, forms, &mut acts.next);
+        if did {
+            std::mem::swap(&mut acts.now, &mut acts.next);
+        }
+        did
+    }
+
+    fn matmul_add(&self, acts: &Prepared, weight: &Matrix, x: &mut [f32]) -> bool {
+        let sum = Linear { w: weight, bias: None, out: x, add: true };
+        kernels::linears(self.isa, &self.team, &acts.now, &mut [sum]);
+        true
+    }
+
+    fn matmul(&self, acts: &Prepared, jobs: &mut [Job<'_, Self>]) {
+        let acts = &acts.now;
         // By hand up to three: no allocation per token.
         match jobs {
             [a] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a)]),
@@ -201,6 +234,28 @@ impl Arithmetic for Fast {
 
     fn ln(x: f64) -> f64 {
         kernels::math::ln64(x)
+    }
+}
+
+/// The input of a matmul, and what the input of the next becomes while this one is read.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    now: Acts,
+    next: Acts,
+}
+
+/// What `weights` are multiplied with.
+fn forms(weights: &[&Matrix]) -> ActForms {
+    weights.iter().map(|w| w.act_form()).collect()
+}
+
+fn row_norm(norm: &Norm<f32>) -> RowNorm<'_> {
+    let Norm { n, weight, bias, eps, .. } = norm;
+    match norm.kind {
+        NormKind::Rms => RowNorm::Rms { weight, eps: *eps },
+        NormKind::Layer => {
+            RowNorm::Layer(LayerNorm { n: *n, weight, bias: bias.as_deref(), eps: *eps })
+        }
     }
 }
 

@@ -168,6 +168,37 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         x: &[Self::Real],
         n_cols: usize,
     );
+    /// [`Self::norm`], then [`Self::prepare`] of the result, which is nowhere else to be found. Returns whether it did:
+    /// only if this arithmetic does not compute the two one after the other. So with all that follow and say so.
+    fn prepare_normed(
+        &self,
+        _acts: &mut Self::Acts,
+        _weights: &[&Self::Matrix],
+        _norm: &Norm<Self::Real>,
+        _x: &[Self::Real],
+    ) -> bool {
+        false
+    }
+    /// Multiplies the prepared input with gate and up, does as [`Self::gated`] and prepares the result for `down`, in
+    /// the place of the input. Returns whether it did.
+    fn gate_up(
+        &self,
+        _acts: &mut Self::Acts,
+        _act: Act,
+        [_gate, _up]: [&Self::Matrix; 2],
+        _down: &Self::Matrix,
+    ) -> bool {
+        false
+    }
+    /// Multiplies the prepared input with `weight` and adds the product to `x`. Returns whether it did.
+    fn matmul_add(
+        &self,
+        _acts: &Self::Acts,
+        _weight: &Self::Matrix,
+        _x: &mut [Self::Real],
+    ) -> bool {
+        false
+    }
     /// Multiplies the prepared input with several matrices.
     fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);
     /// Prepares for a batch's positions.

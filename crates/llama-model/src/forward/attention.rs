@@ -6,12 +6,21 @@ use crate::arith::{Arithmetic, Attend, Heads, Job, Real, Scores};
 use crate::weights::{Layer, Norm};
 
 impl<A: Arithmetic> Pass<'_, A> {
-    pub(super) fn attention(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize) {
+    /// If its input is `ready`, that has been prepared from `cur`.
+    pub(super) fn attention(
+        &mut self,
+        ws: &mut Workspace<A>,
+        layer: &Layer<A>,
+        il: usize,
+        ready: bool,
+    ) {
         let (net, n_tokens) = (self.net, self.batch.len());
         let hp = &net.hp;
         let (n_q, n_kv) = (n_tokens * hp.n_embd_q(), n_tokens * hp.n_embd_kv());
         let weights = [&layer.attn_q.weight, &layer.attn_k.weight, &layer.attn_v.weight];
-        net.arith.prepare(&mut ws.acts, &weights, &ws.cur[..n_tokens * hp.n_embd], hp.n_embd);
+        if !ready {
+            net.arith.prepare(&mut ws.acts, &weights, &ws.cur[..n_tokens * hp.n_embd], hp.n_embd);
+        }
         net.arith.matmul(
             &ws.acts,
             &mut [

@@ -3,14 +3,27 @@
 use super::{Pass, Site, Workspace};
 use crate::arch::Sum;
 use crate::arith::{Arithmetic, Real};
-use crate::weights::{Ffn, Layer};
+use crate::weights::{Ffn, Layer, Linear, Norm};
 use std::mem::swap;
 
 impl<A: Arithmetic> Pass<'_, A> {
-    /// What attention sees into `cur`; into `shared` too if the feed-forward block sees it.
-    pub(super) fn block_norms(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize) {
+    /// What attention sees into `cur`; into `shared` too if the feed-forward block sees it. Returns whether it has been
+    /// prepared for attention instead.
+    pub(super) fn block_norms(
+        &mut self,
+        ws: &mut Workspace<A>,
+        layer: &Layer<A>,
+        il: usize,
+    ) -> bool {
         let n = self.batch.len() * self.net.hp.n_embd;
         let (x, cur) = (&ws.x[..n], &mut ws.cur[..n]);
+        let alone = self.net.hp.sum == Sum::InTurn && layer.attn_norm_2.is_none();
+        if let Some(norm) = layer.attn_norm.as_ref().filter(|_| alone && !self.trace.sees_all()) {
+            let weights = [&layer.attn_q.weight, &layer.attn_k.weight, &layer.attn_v.weight];
+            if self.net.arith.prepare_normed(&mut ws.acts, &weights, norm, x) {
+                return true;
+            }
+        }
         match (&layer.attn_norm_2, &layer.attn_norm) {
             (Some(norm), _) => self.norm(norm, x, cur, &Site::of("attn_norm_2", Some(il))),
             (None, Some(norm)) => self.norm(norm, x, cur, &Site::of("attn_norm", Some(il))),
@@ -19,6 +32,7 @@ impl<A: Arithmetic> Pass<'_, A> {
         if self.net.hp.sum != Sum::InTurn && layer.ffn_norm.is_none() {
             ws.shared[..n].copy_from_slice(cur);
         }
+        false
     }
 
     /// What follows attention: `kqv` and `x` in, `x` out. In the last layer only the output rows go on.
@@ -39,6 +53,21 @@ impl<A: Arithmetic> Pass<'_, A> {
 
     /// `x += attention; x += ffn(x)`
     fn in_turn(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize, n_rows: usize) {
+        if !self.add_attn_output(ws, layer, il, n_rows) {
+            self.add_attention(ws, layer, il, n_rows);
+        }
+        let ready = self.ffn_norm(ws, layer, il, n_rows);
+        if let Ffn::Dense(dense) = &layer.ffn
+            && self.adds_at_once(&layer.ffn_post_norm, &dense.down)
+        {
+            return self.add_dense(ws, dense, il, n_rows, ready);
+        }
+        self.ffn(ws, layer, il, n_rows, ready);
+        self.add_ffn(ws, layer, il, n_rows);
+    }
+
+    /// `x += attention`, one after the other.
+    fn add_attention(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize, n_rows: usize) {
         let (labels, residual) = (&self.net.arch.labels, self.net.hp.scaling.residual);
         let n = n_rows * self.net.hp.n_embd;
         self.attn_output(ws, layer, il);
@@ -51,15 +80,69 @@ impl<A: Arithmetic> Pass<'_, A> {
         self.residual_scale(&mut ws.attn[..n], residual);
         self.output_rows(&mut ws.x, il);
         self.sum(&mut ws.x[..n], &ws.attn[..n], labels.ffn_inp, il);
+    }
 
-        match &layer.ffn_norm {
-            Some(norm) => {
-                let site = Site::of("ffn_norm", Some(il));
-                self.norm(norm, &ws.x[..n], &mut ws.cur[..n], &site);
-            }
-            None => ws.cur[..n].copy_from_slice(&ws.x[..n]),
+    /// Whether a product can be added to the stream as it is, and nobody wants to see it.
+    fn adds_at_once(&self, post_norm: &Option<Norm<A::Real>>, linear: &Linear<A>) -> bool {
+        let plain = post_norm.is_none() && self.net.hp.scaling.residual.is_none();
+        plain && linear.bias.is_none() && !self.trace.sees_all()
+    }
+
+    /// `x += attention` at once. Returns whether it did.
+    fn add_attn_output(
+        &mut self,
+        ws: &mut Workspace<A>,
+        layer: &Layer<A>,
+        il: usize,
+        n_rows: usize,
+    ) -> bool {
+        let (net, n_q) = (self.net, self.net.hp.n_embd_q());
+        let linear = &layer.attn_output;
+        let all = n_rows == self.batch.len();
+        if !all || !self.adds_at_once(&layer.attn_post_norm, linear) {
+            return false;
         }
-        self.ffn(ws, layer, il, n_rows);
+        let x = &mut ws.x[..n_rows * net.hp.n_embd];
+        net.arith.prepare(&mut ws.acts, &[&linear.weight], &ws.kqv[..n_rows * n_q], n_q);
+        let did = net.arith.matmul_add(&ws.acts, &linear.weight, x);
+        if did {
+            self.trace.node("MUL_MAT", net.arch.labels.attn_out, Some(il), &[net.hp.n_embd], x);
+        }
+        did
+    }
+
+    /// The norm before a feed-forward block that follows attention. Returns whether the block's input has been prepared
+    /// instead.
+    fn ffn_norm(
+        &mut self,
+        ws: &mut Workspace<A>,
+        layer: &Layer<A>,
+        il: usize,
+        n_rows: usize,
+    ) -> bool {
+        let n = n_rows * self.net.hp.n_embd;
+        let (x, cur) = (&ws.x[..n], &mut ws.cur[..n]);
+        let Some(norm) = &layer.ffn_norm else {
+            cur.copy_from_slice(x);
+            return false;
+        };
+        if let Ffn::Dense(dense) = &layer.ffn
+            && !self.trace.sees_all()
+        {
+            let gate = dense.gate.as_ref().unwrap_or(&dense.up);
+            let weights = [&gate.weight, &dense.up.weight];
+            if self.net.arith.prepare_normed(&mut ws.acts, &weights, norm, x) {
+                return true;
+            }
+        }
+        self.norm(norm, x, cur, &Site::of("ffn_norm", Some(il)));
+        false
+    }
+
+    /// `x += ffn`, which is in `cur`.
+    fn add_ffn(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize, n_rows: usize) {
+        let (labels, residual) = (&self.net.arch.labels, self.net.hp.scaling.residual);
+        let n = n_rows * self.net.hp.n_embd;
         if let Some(norm) = &layer.ffn_post_norm {
             let names = labels.ffn_post_norm;
             let site = Site {
@@ -104,7 +187,7 @@ impl<A: Arithmetic> Pass<'_, A> {
             self.output_rows(&mut ws.shared, il);
             ws.cur[..n].copy_from_slice(&ws.shared[..n]);
         }
-        self.ffn(ws, layer, il, n_rows);
+        self.ffn(ws, layer, il, n_rows, false);
         match sum {
             Sum::FfnXAttn => {
                 if layer.ffn_norm.is_none() {
@@ -134,10 +217,19 @@ impl<A: Arithmetic> Pass<'_, A> {
         }
     }
 
-    /// The feed-forward half: `cur` in, `cur` out.
-    fn ffn(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize, n_rows: usize) {
+    /// The feed-forward half: `cur` in, or what is prepared of it if it is `ready`, `cur` out.
+    fn ffn(
+        &mut self,
+        ws: &mut Workspace<A>,
+        layer: &Layer<A>,
+        il: usize,
+        n_rows: usize,
+        ready: bool,
+    ) {
         match &layer.ffn {
-            Ffn::Dense(dense) => self.dense(ws, dense, il, n_rows, self.net.arch.labels.ffn_out),
+            Ffn::Dense(dense) => {
+                self.dense(ws, dense, il, n_rows, self.net.arch.labels.ffn_out, ready);
+            }
             Ffn::Moe(moe) => self.moe(ws, moe, il, n_rows),
         }
     }

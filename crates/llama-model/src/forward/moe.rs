@@ -25,7 +25,7 @@ impl<A: Arithmetic> Pass<'_, A> {
         if let Some(shared) = &moe.shared {
             // The gate sees the block's input, which the shared expert overwrites.
             let gate = moe.shared_gate.as_ref().map(|gate| self.shared_gate(ws, gate, n_rows));
-            self.dense(ws, shared, il, n_rows, "ffn_shexp");
+            self.dense(ws, shared, il, n_rows, "ffn_shexp", false);
             let cur = &mut ws.cur[..n_rows * n_embd];
             if let Some(gate) = gate {
                 self.weigh_shared(cur, gate, il);

@@ -24,7 +24,8 @@ impl Layout {
     /// `None` for types that are no blocks, or not known here.
     ///
     /// The root mean squares follow from uniform codes. Q6_K: `d * scale * (q - 32)` with an 8-bit scale (73.9) and
-    /// a 6-bit code (18.5). Q4_K: `d * scale * q - dmin * min` with 6-bit scales and a 4-bit code. And so on.
+    /// a 6-bit code (18.5). Q4_K: `d * scale * q - dmin * min` with 6-bit scales and a 4-bit code. IQ4_XS: `d * scale *
+    /// table[q]` with a 6-bit scale (18.5) and IQ4_NL's table (67.4). And so on.
     fn of(ty: GgmlType) -> Option<Self> {
         let (d, offset, rms, signed) = match ty {
             GgmlType::Q4_0 => (0, None, 4.637, true),
@@ -37,6 +38,8 @@ impl Layout {
             GgmlType::Q4_K => (0, Some((2, 7.5)), 258.3, false),
             GgmlType::Q5_K => (0, Some((2, 15.5)), 526.9, false),
             GgmlType::Q6_K => (208, None, 1365.0, true),
+            GgmlType::IQ4_NL => (0, None, 67.44, true),
+            GgmlType::IQ4_XS => (0, None, 1246.0, true),
             _ => return None,
         };
         Some(Self { d, offset, rms, signed })
@@ -62,6 +65,12 @@ pub(super) fn fill_weights(
         }
         GgmlType::F16 => put_halves(bytes, || f16::from_f32(value()).to_bits()),
         GgmlType::BF16 => put_halves(bytes, || bf16::from_f32(value()).to_bits()),
+        GgmlType::MXFP4 => {
+            for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                random.fill(block);
+                block[0] = exponent(rms * random.uniform(0.5, 1.5));
+            }
+        }
         _ => {
             let layout = Layout::of(ty).ok_or_else(|| ModelError::Argument {
                 what: "the tensor type of a random model",
@@ -75,6 +84,14 @@ pub(super) fn fill_weights(
         }
     }
     Ok(())
+}
+
+/// The exponent of an MXFP4 block whose random codes then have about this root mean square; that of the table is 5.85.
+fn exponent(rms: f32) -> u8 {
+    // The power of two that is nearest in its exponent.
+    let scale = rms / 5.852 * std::f32::consts::SQRT_2;
+    let [exponent, ..] = (scale.to_bits() << 1).to_be_bytes();
+    exponent.saturating_add(1)
 }
 
 fn put_halves(bytes: &mut [u8], mut value: impl FnMut() -> u16) {

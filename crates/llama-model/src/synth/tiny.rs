@@ -6,7 +6,7 @@ use super::{Shape, SynthOptions, SynthRopeScaling};
 use gguf_parse::GgmlType;
 
 /// Tensor types that a model can be made of.
-const TYPES: [GgmlType; 13] = [
+const TYPES: [GgmlType; 16] = [
     GgmlType::F32,
     GgmlType::F16,
     GgmlType::BF16,
@@ -20,6 +20,9 @@ const TYPES: [GgmlType; 13] = [
     GgmlType::Q4_K,
     GgmlType::Q5_K,
     GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::MXFP4,
 ];
 
 /// Names and options of all tiny models: every tensor type with grouped heads and an output matrix of its own

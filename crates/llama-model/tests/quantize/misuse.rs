@@ -95,7 +95,7 @@ fn requantizing_must_be_allowed() {
 
 #[test]
 fn types_without_a_conversion_are_refused() {
-    let iq4_nl = ("blk.0.ffn_up.weight", GgmlType::IQ4_NL, &[32, 2][..], vec![0; 2 * 18]);
+    let tq2_0 = ("blk.0.ffn_up.weight", GgmlType::TQ2_0, &[256, 2][..], vec![0; 2 * 66]);
     let i32s = ("blk.0.ffn_up.weight", GgmlType::I32, &[32, 2][..], vec![0; 64 * 4]);
     let (_, source) = small(&[i32s]);
     let error = refused(source, FileType::F16);
@@ -104,13 +104,13 @@ fn types_without_a_conversion_are_refused() {
         (*from, *to, error.class()),
         (GgmlType::I32, GgmlType::F16, ErrorClass::Unsupported)
     );
-    let (_, source) = small(&[iq4_nl]);
+    let (_, source) = small(&[tq2_0]);
     let folder = folder().unwrap();
     let options = QuantizeOptions::new().allow_requantize(true);
     let source = Gguf::from_bytes(source).unwrap();
     let target = folder.path().join("target.gguf");
     let error = quantize_file(&source, &target, FileType::F16, &options, &mut go_on).unwrap_err();
-    assert!(matches!(error, QuantizeError::Unsupported { from: GgmlType::IQ4_NL, .. }), "{error}");
+    assert!(matches!(error, QuantizeError::Unsupported { from: GgmlType::TQ2_0, .. }), "{error}");
 }
 
 #[test]

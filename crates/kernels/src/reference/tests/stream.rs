@@ -62,6 +62,8 @@ impl Stream {
                     *sum = (i16::try_from(self.word() % 4065).unwrap() - 2032).to_le_bytes();
                 }
             }
+            // A power of two from 2^-8 on.
+            GgmlType::MXFP4 => block[0] = (120 + self.word() % 8).to_le_bytes()[0],
             _ => {}
         }
         block
@@ -83,7 +85,9 @@ impl Stream {
 /// Where the f16 scales of a block are.
 fn scales(ty: GgmlType) -> &'static [usize] {
     match ty {
-        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
+        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 | GgmlType::IQ4_NL | GgmlType::IQ4_XS => {
+            &[0]
+        }
         GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q8_1 | GgmlType::Q4_K | GgmlType::Q5_K => {
             &[0, 2]
         }

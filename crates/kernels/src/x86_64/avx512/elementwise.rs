@@ -34,6 +34,9 @@ compile_for_avx512! {
     elementwise::relu(x: &[f32], out: &mut [f32]);
     elementwise::swiglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     elementwise::geglu(gate: &[f32], up: &[f32], out: &mut [f32]);
+    elementwise::swiglu_in_place(gate: &mut [f32], up: &[f32]);
+    elementwise::geglu_in_place(gate: &mut [f32], up: &[f32]);
     attention::soften(scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32));
     attention::merge(part: &[f32], state: &mut [f32]);
+    attention::divide(state: &[f32], out: &mut [f32]);
 }

@@ -84,7 +84,7 @@ fn accumulators<const G: usize>(
     fresh: bool,
 ) -> Acc<G> {
     let at = std::array::from_fn(|g| target.at(row, t, first + g));
-    Acc { at, stride: target.stride, fresh }
+    Acc { at, stride: target.stride, fresh, add: false }
 }
 
 /// F32 and F16. Some columns are converted once and meet all tiles; for a single tile they go straight to registers.

@@ -19,6 +19,11 @@ const TILE: usize = 6;
 /// tokens' products. With minimums in f32 there are too few registers for two groups of rows, so that it never pays.)
 const PANEL_FROM: usize = 20 * TILE;
 
+/// Whether a sum is complete when it is first stored, so that it can be added to what is there.
+pub(crate) fn adds(n_tokens: usize, n_cols: usize) -> bool {
+    n_tokens <= PANEL_FROM || n_cols <= COLUMNS
+}
+
 /// Multiplies some groups of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
     _: Avx512,
@@ -33,6 +38,7 @@ pub(crate) fn quant<F: Format>(
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
     assert!(TileActs::complete::<F>(acts, tile::bias::<F>() > 0), "all that the format needs");
+    assert!(!target.add || adds(tokens.len(), n_blocks * F::K), "sums in one go");
     if tokens.is_empty() || n_blocks == 0 {
         return;
     }
@@ -58,7 +64,7 @@ unsafe fn direct<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut t
         for first in tokens.clone().step_by(TILE) {
             let t = acts.tile_len(first);
             let at = [target.at(first - tokens.start, t, g)];
-            let acc = Acc { at, stride: target.stride, fresh: true };
+            let acc = Acc { at, stride: target.stride, fresh: true, add: target.add };
             let a = TileActs::new::<F>(acts, 0, first);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums.
             unsafe { one_tile::<F, Packed, 1>(w, acts.n_blocks(), a, t, acc) };
@@ -82,7 +88,7 @@ unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut t
             let t = acts.tile_len(first);
             let row = first - tokens.start;
             let at = [target.at(row, t, 0), target.at(row, t, 1)];
-            let acc = Acc { at, stride: target.stride, fresh: block == 0 };
+            let acc = Acc { at, stride: target.stride, fresh: block == 0, add: target.add };
             let a = TileActs::new::<F>(acts, block, first);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums in each group.
             unsafe { one_tile::<F, Unpacked<'_>, GROUPS>(Unpacked(&panel), n_blocks, a, t, acc) };

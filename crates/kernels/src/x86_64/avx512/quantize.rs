@@ -4,36 +4,28 @@
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
 )]
 
+use super::blocks::fill_32;
 use crate::Avx512;
 use crate::acts::{Part, Rows};
 use crate::scalar::quantize::{self, Block, Quantize};
 use std::arch::x86_64::*;
 
-/// Quantizes all blocks of `part`.
+/// Quantizes the blocks of `part` whose tokens are in `rows`.
 pub(crate) fn fill(token: Avx512, part: &mut Part<'_>, rows: Rows<'_>) {
+    if part.k == 32 {
+        return fill_32(token, part, rows);
+    }
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
     fn inner(token: Avx512, part: &mut Part<'_>, rows: Rows<'_>) {
-        quantize::fill(part, rows, Q8(token), Q8K(token));
+        quantize::fill(part, rows, quantize::Q8, Q8K(token));
     }
     // SAFETY: an `Avx512` value proves that the CPU has these instructions.
     unsafe { inner(token, part, rows) }
 }
 
-/// As Q8_1.
-#[derive(Clone, Copy)]
-struct Q8(#[expect(dead_code, reason = "a proof is had, not read")] Avx512);
-
 /// As Q8_K.
 #[derive(Clone, Copy)]
 struct Q8K(#[expect(dead_code, reason = "a proof is had, not read")] Avx512);
-
-impl Quantize<32, 1> for Q8 {
-    #[inline(always)]
-    fn block(self, x: &[f32; 32]) -> Block<32, 1> {
-        // SAFETY: `self` holds an `Avx512`.
-        unsafe { block_32(x) }
-    }
-}
 
 impl Quantize<256, 16> for Q8K {
     #[inline(always)]
@@ -77,31 +69,6 @@ fn store(whole: __m512i, to: &mut [i8; 16]) {
 fn sum(whole: __m512i) -> i16 {
     let [a, b, ..] = _mm512_reduce_add_epi32(whole).to_le_bytes();
     i16::from_le_bytes([a, b])
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn block_32(x: &[f32; 32]) -> Block<32, 1> {
-    let (mut block, factor) = quantize::begin_32(f32::from_bits(max_bits(x)));
-    if factor == 0.0 {
-        return block;
-    }
-    let (factor, sign) = (_mm512_set1_ps(factor), _mm512_set1_ps(-0.0));
-    let (half, one) = (_mm512_set1_ps(0.5), _mm512_set1_ps(1.0));
-    let mut total = _mm512_setzero_si512();
-    let codes = block.codes.as_chunks_mut::<16>().0;
-    for (codes, x) in codes.iter_mut().zip(x.as_chunks::<16>().0) {
-        let v = _mm512_mul_ps(load(x), factor);
-        let down = _mm512_roundscale_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(v);
-        let rest = _mm512_abs_ps(_mm512_sub_ps(v, down));
-        let away = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(rest, half);
-        let unit = _mm512_or_ps(one, _mm512_and_ps(v, sign));
-        let whole = _mm512_cvtps_epi32(_mm512_mask_add_ps(down, away, down, unit));
-        total = _mm512_add_epi32(total, whole);
-        store(whole, codes);
-    }
-    block.lanes = [[sum(total), 0]];
-    block
 }
 
 #[inline]

@@ -90,8 +90,8 @@ impl<F: Format> Source<F> for Packed {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn d(self, block: usize, g: usize) -> __m512 {
-        // SAFETY: the first line of a header.
-        unsafe { unpack::halves(self.block::<F>(block, g)) }
+        // SAFETY: the caller's promise.
+        unsafe { unpack::d::<F>(self.block::<F>(block, g)) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]

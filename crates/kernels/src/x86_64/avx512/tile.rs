@@ -5,13 +5,13 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
 use super::source::Source;
-use crate::acts::TileActs;
+use crate::acts::{self, TileActs};
 use crate::format::{CHUNK, Format};
 use std::arch::x86_64::*;
 
 /// The bias of the codes as the kernels see them: signed bytes have 128 added.
 pub(super) const fn bias<F: Format>() -> i32 {
-    if F::BITS == 8 { 128 } else { F::BIAS }
+    if F::SIGNED { 128 } else { F::BIAS }
 }
 
 /// 32 bits repeated in all lanes.
@@ -34,6 +34,8 @@ pub(super) struct Acc<const G: usize> {
     pub(super) stride: usize,
     /// Whether they begin with zero, whatever is there.
     pub(super) fresh: bool,
+    /// Whether they are then added to what is there; only if they begin with zero.
+    pub(super) add: bool,
 }
 
 /// Sums of `G` groups for `T` tokens.
@@ -67,7 +69,9 @@ pub(super) unsafe fn blocks<F: Format, S: Source<F>, const T: usize, const G: us
         }
         for (t, sums) in sums.iter().enumerate() {
             for (sum, at) in sums.iter().zip(acc.at) {
-                _mm512_storeu_ps(at.add(acc.stride * t), *sum);
+                let at = at.add(acc.stride * t);
+                let sum = if acc.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };
+                _mm512_storeu_ps(at, sum);
             }
         }
     }
@@ -138,8 +142,15 @@ unsafe fn start<F: Format, const T: usize, const G: usize>(a: TileActs, j: usize
     let mut sums = [[_mm512_setzero_si512(); G]; T];
     if const { bias::<F>() } > 0 {
         for (t, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: group `j` of token `t`.
-            let minus = unsafe { broadcast(a.minus.add(j * T + t)) };
+            // SAFETY: the sub-block's groups of token `t`: one, or two of 16 columns.
+            let minus = unsafe {
+                if const { F::K / F::GROUP < acts::groups(F::K) } {
+                    let at = a.minus.add(2 * j * T + t);
+                    _mm512_add_epi32(broadcast(at), broadcast(at.add(T)))
+                } else {
+                    broadcast(a.minus.add(j * T + t))
+                }
+            };
             let minus = match const { bias::<F>() } {
                 4 => _mm512_slli_epi32::<2>(minus),
                 8 => _mm512_slli_epi32::<3>(minus),

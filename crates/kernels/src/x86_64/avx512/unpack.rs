@@ -46,7 +46,7 @@ fn field<const SHIFT: u32, const TO: u32>(x: __m512i, mask: __m512i) -> __m512i 
     _mm512_and_si512(moved, mask)
 }
 
-/// The 8 quads of a chunk, codes as stored; signed bytes with 128 added.
+/// The 8 quads of a chunk, codes as stored or what the table has for them; signed bytes with 128 added.
 ///
 /// # Safety
 /// `chunk` points to a chunk of `F`.
@@ -74,7 +74,26 @@ pub(super) unsafe fn quads<F: Format>(chunk: *const u8) -> [__m512i; 8] {
         6 => high_pairs(&mut quads, lines[4], lines[5]),
         _ => {}
     }
+    if let Some(table) = const { table::<F>() } {
+        // SAFETY: 16 bytes.
+        let table = _mm512_broadcast_i32x4(unsafe { row_bytes(table.as_ptr()) });
+        for quad in &mut quads {
+            *quad = _mm512_shuffle_epi8(table, *quad);
+        }
+    }
     quads
+}
+
+/// The format's table, of signed bytes with 128 added.
+const fn table<F: Format>() -> Option<[u8; 16]> {
+    let Some(from) = F::TABLE else { return None };
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        table[i] = from[i].cast_unsigned() ^ if F::SIGNED { 128 } else { 0 };
+        i += 1;
+    }
+    Some(table)
 }
 
 #[inline]
@@ -147,6 +166,26 @@ fn high_bits<const TO: u32>(quads: &mut [__m512i; 8], line: __m512i) {
 pub(super) unsafe fn halves(from: *const u8) -> __m512 {
     // SAFETY: the caller's promise.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+}
+
+/// The scales, from the header at `block`.
+///
+/// # Safety
+/// `block` points to a block of `F`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn d<F: Format>(block: *const u8) -> __m512 {
+    if !matches!(F::HEADER, HeaderKind::Exponent) {
+        // SAFETY: the first line of a header.
+        return unsafe { halves(block) };
+    }
+    // Powers of two by their exponents, as `dequant::e8m0_to_f32_half`.
+    // SAFETY: the only line of the header.
+    let e = _mm512_cvtepu8_epi32(unsafe { row_bytes(block) });
+    let one = _mm512_set1_epi32(1);
+    let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, one));
+    let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), e);
+    _mm512_castsi512_ps(_mm512_mask_mov_epi32(subnormal, _mm512_cmpgt_epi32_mask(e, one), normal))
 }
 
 /// The integer scales of sub-block `j`, from the header at `block`.
