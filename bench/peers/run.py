@@ -45,6 +45,7 @@ def models():
         tests = TESTS + CONTEXT_TESTS if ty == "Q4_0" else TESTS
         table[f"smollm2-{ty.lower()}"] = (f"SmolLM2-135M {ty}", ("quantize", "smollm2", ty), tests)
     table["qwen2.5-coder-0.5b"] = ("Qwen2.5-Coder-0.5B Q4_K_M", ("pull", "qwen2.5-coder-0.5b"), TESTS)
+    table["gemma3-270m"] = ("Gemma-3-270M Q4_K_M", ("pull", "gemma3-270m"), TESTS)
     for ty in ["Q4_0", "Q4_K_M", "Q6_K", "Q8_0"]:
         what = ("synth", "tinyllama-1.1b", ty)
         table[f"tinyllama-{ty.lower()}"] = (f"TinyLlama-1.1B shape {ty}, random weights", what, TESTS)

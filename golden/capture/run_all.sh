@@ -2,7 +2,7 @@
 # Captures every golden anew and rewrites the manifest:
 #     golden/capture/run_all.sh R N S MODELS
 # R, N and S are the folders of the three builds that build_reference.sh made; MODELS is a folder for models and
-# vocabularies, filled where something is missing. Needs cargo and two gigabytes, and takes about half an hour.
+# vocabularies, filled where something is missing. Needs cargo and two gigabytes, and takes about an hour.
 set -eu
 
 # Absolute, for this changes the folder.
@@ -38,7 +38,7 @@ capture header.py --mutants "$models/hostile/mutants.bin" \
     qwen2.5-coder-0.5b="$models/qwen2.5-coder-0.5b.gguf" gemma3-270m="$models/gemma3-270m.gguf"
 
 capture tokens.py --smollm2 "$models/smollm2-q4_1.gguf" --qwen2.5-coder-0.5b "$models/qwen2.5-coder-0.5b.gguf" \
-    --vocabs "$models/vocabs"
+    --gemma3-270m "$models/gemma3-270m.gguf" --vocabs "$models/vocabs"
 capture dequant.py
 capture quantize.py "$models/smollm2-q4_1.gguf"
 capture ops.py
@@ -47,13 +47,14 @@ capture trace_format.py
 
 prompt="The capital of France is"
 capture trace.py --name smollm2-q4_1 --model "$models/smollm2-q4_1.gguf" --prompt "$prompt" --check --full
-for name in smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k qwen2.5-coder-0.5b; do
+for name in smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k qwen2.5-coder-0.5b gemma3-270m; do
     capture trace.py --name "$name" --model "$models/$name.gguf" --prompt "$prompt" --check
 done
 capture tiny.py
 
-for name in smollm2-q4_1 smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k; do
-    capture text.py --name "$name" --model "$models/$name.gguf"
+for name in smollm2-q4_1 smollm2-q4_0 smollm2-q4_k_m smollm2-q6_k qwen2.5-coder-0.5b gemma3-270m; do
+    case $name in smollm2-*) steps=64 ;; *) steps=32 ;; esac
+    capture text.py --name "$name" --model "$models/$name.gguf" --steps "$steps"
     echo "== text.py --native, $name"
     "$n/bin/python" text.py --name "$name" --model "$models/$name.gguf" --native
 done

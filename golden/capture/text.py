@@ -3,6 +3,8 @@
     python text.py --name smollm2-q4_1 --model MODEL.gguf              with the Python of build R
     python text.py --name smollm2-q4_1 --model MODEL.gguf --native     then with the Python of build N
 
+`--steps` says how many tokens are generated: fewer with larger models.
+
 The first writes golden/snapshots/text/NAME/PROMPT.snap: ids, text, and the two highest logits of every step. The second
 feeds the same ids to the native build as its defaults have it, and writes golden/snapshots/text-native/NAME/PROMPT.snap:
 how far apart those two logits are there. golden/src/text.rs reads both.
@@ -18,7 +20,7 @@ import common
 import floats
 import reference
 
-N_GENERATE = 64
+N_STEPS = 64
 NATIVE_THREADS = 2
 BUILD_N = "llama-cpp-python 0.3.36 source package, Release, GGML_NATIVE=ON and all other defaults"
 
@@ -30,14 +32,14 @@ def prompts():
 
 def context_size(n_prompt):
     """Room for prompt and answer, rounded up as the cache is."""
-    return -(-(n_prompt + N_GENERATE) // 256) * 256
+    return -(-(n_prompt + N_STEPS) // 256) * 256
 
 
-def generate(model, ids):
+def generate(model, ids, n_steps):
     """Greedy generation; returns [(id, logit, second id, second logit)] and whether it ended by itself."""
     context = reference.Context(model, context_size(len(ids)))
     steps, tokens = [], ids
-    while len(steps) < N_GENERATE:
+    while len(steps) < n_steps:
         logits = context.eval(tokens)
         first, second = (int(i) for i in reference.top_ids(logits, 2))
         if logits[first] == logits[second]:
@@ -71,13 +73,13 @@ def text_of(model, steps):
     raise SystemExit("the text is not UTF-8: choose another prompt")
 
 
-def capture(name, path):
+def capture(name, path, n_steps):
     """Writes the snapshots of build R for one model."""
     model = reference.Model(path)
     info = common.provenance(model=name, model_sha256=common.sha256(path), flags=reference.FLAGS, n_threads=1)
     for prompt, text in prompts():
         ids = model.tokenize(text)
-        steps, ended = generate(model, ids)
+        steps, ended = generate(model, ids, n_steps)
         written, rest = text_of(model, steps)
         lines = [
             "prompt_ids=" + ",".join(map(str, ids)),
@@ -146,8 +148,12 @@ def main():
     parser.add_argument("--name", required=True, help="name of the snapshots")
     parser.add_argument("--model", required=True, help="GGUF file")
     parser.add_argument("--native", action="store_true", help="this is build N: measure how its gaps differ")
+    parser.add_argument("--steps", type=int, default=N_STEPS, help="tokens to generate, if this is build R")
     args = parser.parse_args()
-    (capture_native if args.native else capture)(args.name, args.model)
+    if args.native:
+        capture_native(args.name, args.model)
+    else:
+        capture(args.name, args.model, args.steps)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tokenization by llama.cpp: ids, text, pieces and roles of tokens, for real and for made-up vocabularies.
 
-    python tokens.py --smollm2 FILE [--qwen2.5-coder-0.5b FILE] [--vocabs FOLDER] [--only NAME ...]
+    python tokens.py --smollm2 FILE [--qwen2.5-coder-0.5b FILE] [--gemma3-270m FILE] [--vocabs FOLDER] [--only NAME ...]
 
 FOLDER holds the `ggml-vocab-*.gguf` of llama.cpp (`vendor/llama.cpp/models` of the source package of the reference).
 The texts are those of golden/tokens/strings.json; vocabs.py makes up vocabularies.
@@ -376,6 +376,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", type=pathlib.Path)
     parser.add_argument("--qwen2.5-coder-0.5b", dest="qwen_coder", type=pathlib.Path)
+    parser.add_argument("--gemma3-270m", dest="gemma", type=pathlib.Path)
     parser.add_argument("--vocabs", type=pathlib.Path)
     parser.add_argument("--only", nargs="*", help="names of snapshots")
     args = parser.parse_args()
@@ -402,7 +403,7 @@ def main():
     }
     for name, (recipe, args_of_it) in made_up.items():
         jobs[name] = (lambda recipe=recipe, given=args_of_it: load_made_up(recipe(*given)), strings)
-    files = {"smollm2": args.smollm2, "qwen2.5-coder-0.5b": args.qwen_coder}
+    files = {"smollm2": args.smollm2, "qwen2.5-coder-0.5b": args.qwen_coder, "gemma3-270m": args.gemma}
     if args.vocabs:
         files |= {name: args.vocabs / f"ggml-vocab-{name}.gguf" for name in VOCABS}
     for name, path in files.items():

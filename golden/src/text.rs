@@ -56,7 +56,7 @@ pub struct Generation {
     pub prompt_ids: Vec<u32>,
     /// Every step; the last may be an end-of-generation token.
     pub steps: Vec<Step>,
-    /// Whether an end-of-generation token ended it, not the limit of 64 tokens.
+    /// Whether an end-of-generation token ended it, not the limit of tokens.
     pub ended: bool,
     /// Bytes of the generated text.
     pub text: Vec<u8>,
@@ -191,7 +191,14 @@ pub fn parse_hex_float(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const MODELS: [&str; 4] = ["smollm2-q4_1", "smollm2-q4_0", "smollm2-q4_k_m", "smollm2-q6_k"];
+    const MODELS: [&str; 6] = [
+        "smollm2-q4_1",
+        "smollm2-q4_0",
+        "smollm2-q4_k_m",
+        "smollm2-q6_k",
+        "qwen2.5-coder-0.5b",
+        "gemma3-270m",
+    ];
 
     #[test]
     fn hex_floats_are_read_back() {

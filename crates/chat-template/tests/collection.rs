@@ -1,11 +1,12 @@
-//! The second tier: the templates that come with llama.cpp, against its engine.
+//! The second tier: the templates that come with llama.cpp and with a larger model, against its engine.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support {
     pub(crate) mod goldens;
+    pub(crate) mod models;
 }
 
-use support::goldens;
+use support::{goldens, models};
 
 #[test]
 fn the_collection_renders_as_llama_cpp_renders_it() {
@@ -18,4 +19,9 @@ fn the_collection_renders_as_llama_cpp_renders_it() {
         text
     };
     assert_eq!(goldens::check_all("llama.cpp", source), 70);
+}
+
+#[test]
+fn qwen2_5_coder_is_prompted_as_llama_cpp_prompts_it() {
+    assert_eq!(models::check_model("qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b"), 14);
 }

@@ -1,8 +1,8 @@
-//! The types of the KV cache, as arguments.
+//! The KV cache, as arguments.
 use clap::{Args, ValueEnum};
 use llama_model::{ContextOptions, KvType};
 
-/// llama.cpp's flags for the types of the KV cache.
+/// llama.cpp's flags for the KV cache.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
     /// Type of the cache's keys; q8_0 takes half of the memory of f16; may be written -ctk
@@ -12,6 +12,10 @@ pub(crate) struct CacheArgs {
     /// The same for values; may be written -ctv
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     cache_type_v: CacheType,
+
+    /// Keep all positions in layers with a sliding window, so that a conversation can be taken up anywhere
+    #[arg(long)]
+    swa_full: bool,
 }
 
 impl CacheArgs {
@@ -20,6 +24,7 @@ impl CacheArgs {
         ContextOptions {
             type_k: self.cache_type_k.into(),
             type_v: self.cache_type_v.into(),
+            swa_full: self.swa_full,
             ..ContextOptions::default()
         }
     }

@@ -153,6 +153,8 @@ impl Steps<'_> {
             (true, true) => n_held.min(sequence.len() - 1),
             (true, false) => sequence.len() - 1,
         };
+        // Layers with a sliding window may have lost what is needed to go on from there.
+        let n_held = self.context.truncate(0, n_held);
         let enough = self.is_enough(generation);
         let started = Instant::now();
         let logits = match decode(self.context, sequence, n_held) {
@@ -181,13 +183,12 @@ impl Steps<'_> {
     }
 }
 
-/// The logits behind the last token of `sequence`, of which the context is to keep the first `n_kept`.
+/// The logits behind the last token of `sequence`, of which the context holds the first `n_kept`.
 fn decode<'c>(
     context: &'c mut Context,
     sequence: &[u32],
     n_kept: usize,
 ) -> Result<&'c [f32], ModelError> {
-    context.truncate(0, n_kept);
     let new = sequence.get(n_kept..).unwrap_or_default();
     // All but the last batch, which gives the logits.
     let n_before = new.len().saturating_sub(1) / N_BATCH * N_BATCH;

@@ -38,8 +38,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may use besides, of any crate and of one.
-const TEST_ARROWS: &[(&str, &[&str])] =
-    &[("", &["golden", "model-store"]), ("llama-model", &["sampler", "tokenizer", "compare"])];
+const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("", &["golden", "model-store"]),
+    ("llama-model", &["sampler", "tokenizer", "compare"]),
+    ("chat-template", &["gguf-parse", "tokenizer"]),
+];
 
 fn allowed<'a>(table: &[(&str, &'a [&'a str])], from: &str) -> &'a [&'a str] {
     table.iter().find(|(name, _)| *name == from).map_or(&[], |(_, to)| to)

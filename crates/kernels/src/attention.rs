@@ -62,19 +62,29 @@ impl Attention<'_> {
         self.n_swa.map_or(0, |n| (pos + 1).saturating_sub(n))..pos + 1
     }
 
+    /// The chunks that some token sees.
+    fn chunks(&self, tokens: &[(usize, usize)]) -> Range<usize> {
+        let seen = tokens.iter().map(|&(_, pos)| self.visible(pos));
+        let first = seen.clone().map(|seen| seen.start / CHUNK).min().unwrap_or(0);
+        first..seen.map(|seen| seen.end.div_ceil(CHUNK)).max().unwrap_or(first)
+    }
+
     /// Query heads per head of the cache.
     fn group(&self) -> usize {
         self.n_head / self.cache.shape().n_head_kv
     }
 
     fn check(&self, q: &[f32], tokens: &[(usize, usize)], out: &[f32]) {
-        let KvShape { n_head_kv, n_embd_head_k, n_embd_head_v, .. } = *self.cache.shape();
+        let KvShape { n_ctx, n_head_kv, n_embd_head_k, n_embd_head_v, .. } = *self.cache.shape();
         let n_head = self.n_head;
         assert!(n_head.is_multiple_of(n_head_kv), "{n_head} heads share {n_head_kv}");
         assert_eq!(q.len(), tokens.len() * n_head * n_embd_head_k, "queries");
         assert_eq!(out.len(), tokens.len() * n_head * n_embd_head_v, "output");
         assert!(self.sinks.is_none_or(|sinks| sinks.len() == n_head), "a sink per head");
         assert!(self.n_swa != Some(0), "a window of no positions");
+        let n_cells = self.cache.n_cells(self.il);
+        let holds = n_cells == n_ctx || self.n_swa.is_some_and(|n| n <= n_cells);
+        assert!(holds, "{n_cells} cells are too few");
         tokens.iter().for_each(|&(seq, pos)| self.cache.check(self.il, seq, pos));
     }
 }
@@ -97,7 +107,7 @@ pub fn attention(
     }
     let n_head_kv = layer.cache.shape().n_head_kv;
     let tiles = tiles(tokens, (QUERIES / layer.group()).max(1));
-    let n_chunks = tokens.iter().map(|&(_, pos)| pos / CHUNK + 1).max().unwrap_or(1);
+    let n_chunks = layer.chunks(tokens).len();
     // Few queries and many positions: let the threads share the chunks.
     if n_chunks > 1 && tiles.len() * n_head_kv < 4 * team.n_threads() && team.n_threads() > 1 {
         by_chunks(isa, team, layer, q, tokens, &tiles, out);
@@ -154,12 +164,13 @@ fn by_chunks(
     out: &mut [f32],
 ) {
     let n_head_kv = layer.cache.shape().n_head_kv;
-    let n_chunks = tokens.iter().map(|&(_, pos)| pos / CHUNK + 1).max().unwrap_or(1);
+    let chunks = layer.chunks(tokens);
+    let n_chunks = chunks.len();
     let longest = tiles.iter().map(|tile| tile.len()).max().unwrap_or(1);
     let size = longest * layer.group() * tile::width(layer);
     team.with_scratch(tiles.len() * n_head_kv * n_chunks * size, |parts| {
         team.for_chunks_mut(parts, size, &|index, part| {
-            let (task, chunk) = (index / n_chunks, index % n_chunks);
+            let (task, chunk) = (index / n_chunks, chunks.start + index % n_chunks);
             let range = &tiles[task / n_head_kv];
             let mut tile = Tile::new(isa, layer, task % n_head_kv, q, tokens, range);
             if tile.chunks().contains(&chunk) {
@@ -171,7 +182,8 @@ fn by_chunks(
             let parts = &parts[(i * n_head_kv + head) * n_chunks * size..];
             let mut state = tile.start();
             for chunk in tile.chunks() {
-                tile.merge(chunk, &parts[chunk * size..][..size], &mut state);
+                let part = &parts[(chunk - chunks.start) * size..][..size];
+                tile.merge(chunk, part, &mut state);
             }
             tile.finish(&mut state, tile.width(), out);
         });

@@ -9,9 +9,13 @@
 //!
 //! A line of 16 positions of one dimension of the keys is multiplied with one element of a query: scores come
 //! out position by position in SIMD lanes, without a sum across lanes.
+//!
+//! A layer has cells for all positions, or a ring of whole chunks ([`crate::attention`]): position `pos` is in cell
+//! `pos % n_cells`, so that the positions of a chunk lie together, as they do without a ring.
 
 pub(crate) mod number;
 
+use crate::attention::CHUNK;
 use crate::buffer::Aligned;
 use crate::{KernelError, Team};
 use number::{GROUP, KvType, Number, Numbers, with_number};
@@ -48,23 +52,29 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// The keys and the values of one head in one sequence and layer.
-    fn heads(&self) -> Option<(Head, Head)> {
-        let n_positions = self.n_ctx.checked_next_multiple_of(BLOCK)?;
-        let k = Head::new(self.type_k, n_positions, self.n_embd_head_k)?;
-        Some((k, Head::new(self.type_v, self.n_ctx, self.n_embd_head_v)?))
+    /// The cells that a layer needs whose queries see the last `n_swa` positions, if up to `n_batch` positions are stored
+    /// before the first of them is attended to: a ring, or all positions where a ring would not be smaller.
+    #[must_use]
+    pub fn window_cells(&self, n_swa: usize, n_batch: usize) -> usize {
+        let needed = n_swa.saturating_add(n_batch).saturating_sub(1);
+        needed.checked_next_multiple_of(CHUNK).map_or(self.n_ctx, |n| n.min(self.n_ctx))
     }
 
-    /// (Bytes of all keys, bytes of all values).
-    fn n_bytes(&self) -> Option<(usize, usize)> {
-        let n = self.n_layer.checked_mul(self.n_seq)?.checked_mul(self.n_head_kv)?;
-        let (k, v) = self.heads()?;
-        Some((n.checked_mul(k.n_bytes)?, n.checked_mul(v.n_bytes)?))
-    }
-
-    /// Which head of all layers and sequences.
-    fn head_index(&self, il: usize, seq: usize, head: usize) -> usize {
-        (il * self.n_seq + seq) * self.n_head_kv + head
+    /// Where keys and values of layers with so many cells lie, and how many bytes each take.
+    fn layout(&self, n_cells: &[usize]) -> Option<[(Vec<Layer>, usize); 2]> {
+        let n_heads = self.n_seq.checked_mul(self.n_head_kv)?;
+        let (mut k, mut v) = ((Vec::new(), 0_usize), (Vec::new(), 0_usize));
+        for &n_cells in n_cells {
+            let blocks = n_cells.checked_next_multiple_of(BLOCK)?;
+            for (part, head) in [
+                (&mut k, Head::new(self.type_k, blocks, self.n_embd_head_k)?),
+                (&mut v, Head::new(self.type_v, n_cells, self.n_embd_head_v)?),
+            ] {
+                part.0.push(Layer { head, start: part.1 });
+                part.1 = part.1.checked_add(n_heads.checked_mul(head.n_bytes)?)?;
+            }
+        }
+        Some([k, v])
     }
 }
 
@@ -72,7 +82,7 @@ impl KvShape {
 #[derive(Debug, Clone, Copy)]
 struct Head {
     ty: KvType,
-    /// Numbers of a position.
+    /// Numbers of a cell.
     width: usize,
     n_codes_bytes: usize,
     /// Codes, scales and what is left free behind them.
@@ -80,11 +90,11 @@ struct Head {
 }
 
 impl Head {
-    fn new(ty: KvType, n_positions: usize, width: usize) -> Option<Self> {
+    fn new(ty: KvType, n_cells: usize, width: usize) -> Option<Self> {
         if !width.is_multiple_of(ty.head_multiple()) {
             return None;
         }
-        let n = n_positions.checked_mul(width)?;
+        let n = n_cells.checked_mul(width)?;
         let n_codes_bytes = with_number!(ty, T => n.checked_mul(T::BYTES)?);
         let n_bytes = ty.n_bytes(n)?.checked_next_multiple_of(ALIGN)?;
         Some(Self { ty, width, n_codes_bytes, n_bytes })
@@ -97,8 +107,8 @@ impl Head {
     }
 
     /// A key into the lines of its block.
-    fn store_key(self, k: &[f32], pos: usize, bytes: &mut [u8]) {
-        let (block, lane) = (pos / BLOCK * self.width, pos % BLOCK);
+    fn store_key(self, k: &[f32], cell: usize, bytes: &mut [u8]) {
+        let (block, lane) = (cell / BLOCK * self.width, cell % BLOCK);
         let (codes, scales) = bytes.split_at_mut(self.n_codes_bytes);
         with_number!(self.ty, T => {
             for (g, k) in k.chunks(GROUP).enumerate() {
@@ -119,11 +129,11 @@ impl Head {
     }
 
     /// A value into its row.
-    fn store_value(self, v: &[f32], pos: usize, bytes: &mut [u8]) {
+    fn store_value(self, v: &[f32], cell: usize, bytes: &mut [u8]) {
         let (codes, scales) = bytes.split_at_mut(self.n_codes_bytes);
         with_number!(self.ty, T => {
             for (g, v) in v.chunks(GROUP).enumerate() {
-                let first = pos * self.width + g * GROUP;
+                let first = cell * self.width + g * GROUP;
                 let scale = T::encode(v, &mut codes[first * T::BYTES..][..v.len() * T::BYTES]);
                 if T::SCALED {
                     scales[first / GROUP * 2..][..2].copy_from_slice(&scale.to_le_bytes());
@@ -133,9 +143,9 @@ impl Head {
     }
 
     /// A key read back.
-    fn load_key(self, bytes: &[u8], pos: usize, k: &mut [f32]) {
+    fn load_key(self, bytes: &[u8], cell: usize, k: &mut [f32]) {
         let numbers = self.numbers(bytes);
-        let (block, lane) = (pos / BLOCK * self.width, pos % BLOCK);
+        let (block, lane) = (cell / BLOCK * self.width, cell % BLOCK);
         with_number!(self.ty, T => {
             for (d, k) in k.iter_mut().enumerate() {
                 let scale = numbers.scale::<T>((block + d) / GROUP * BLOCK + lane);
@@ -145,18 +155,18 @@ impl Head {
     }
 
     /// A value read back.
-    fn load_value(self, bytes: &[u8], pos: usize, v: &mut [f32]) {
+    fn load_value(self, bytes: &[u8], cell: usize, v: &mut [f32]) {
         let numbers = self.numbers(bytes);
         with_number!(self.ty, T => {
             for (d, v) in v.iter_mut().enumerate() {
-                *v = numbers.get::<T>(pos * self.width + d);
+                *v = numbers.get::<T>(cell * self.width + d);
             }
         });
     }
 
-    /// The bytes of the first `n_positions` positions: codes and scales. `n_positions` are whole blocks of keys.
-    fn prefix(self, n_positions: usize) -> [Range<usize>; 2] {
-        let n = n_positions * self.width;
+    /// The bytes of the first `n_cells` cells: codes and scales. `n_cells` are whole blocks of keys.
+    fn prefix(self, n_cells: usize) -> [Range<usize>; 2] {
+        let n = n_cells * self.width;
         with_number!(self.ty, T => {
             let scales = if T::SCALED { n / GROUP * 2 } else { 0 };
             [0..n * T::BYTES, self.n_codes_bytes..self.n_codes_bytes + scales]
@@ -164,30 +174,40 @@ impl Head {
     }
 }
 
-/// The keys or the values of all heads.
+/// The keys or the values of one layer.
+#[derive(Debug, Clone, Copy)]
+struct Layer {
+    head: Head,
+    /// The first byte.
+    start: usize,
+}
+
+/// The keys or the values of all layers.
 #[derive(Debug)]
 struct Heads {
-    head: Head,
+    layers: Vec<Layer>,
     bytes: Aligned<u8>,
 }
 
 impl Heads {
-    fn range(&self, index: usize) -> Range<usize> {
-        index * self.head.n_bytes..(index + 1) * self.head.n_bytes
+    /// The bytes of some of a layer's heads.
+    fn range(&self, il: usize, heads: Range<usize>) -> Range<usize> {
+        let Layer { head, start } = self.layers[il];
+        start + heads.start * head.n_bytes..start + heads.end * head.n_bytes
     }
 
-    fn get(&self, index: usize) -> &[u8] {
-        &self.bytes.as_slice()[self.range(index)]
+    fn get(&self, il: usize, index: usize) -> &[u8] {
+        &self.bytes.as_slice()[self.range(il, index..index + 1)]
     }
 
-    fn get_mut(&mut self, indices: Range<usize>) -> &mut [u8] {
-        let (start, end) = (self.range(indices.start).start, self.range(indices.end).start);
-        &mut self.bytes.as_mut_slice()[start..end]
+    fn get_mut(&mut self, il: usize, indices: Range<usize>) -> &mut [u8] {
+        let range = self.range(il, indices);
+        &mut self.bytes.as_mut_slice()[range]
     }
 
-    fn copy(&mut self, from: usize, to: usize, n_positions: usize) {
-        let (from, to) = (self.range(from).start, self.range(to).start);
-        for part in self.head.prefix(n_positions) {
+    fn copy(&mut self, il: usize, from: usize, to: usize, n_cells: usize) {
+        let [from, to] = [from, to].map(|index| self.range(il, index..index + 1).start);
+        for part in self.layers[il].head.prefix(n_cells) {
             let source = from + part.start..from + part.end;
             self.bytes.as_mut_slice().copy_within(source, to + part.start);
         }
@@ -198,33 +218,43 @@ impl Heads {
 #[derive(Debug)]
 pub struct KvCache {
     shape: KvShape,
+    /// Of each layer.
+    n_cells: Vec<usize>,
     k: Heads,
     v: Heads,
 }
 
 impl KvCache {
-    /// An empty cache.
+    /// An empty cache of all positions.
     /// # Errors
     /// [`KernelError::CacheShape`] for a dimension of zero, heads that are no multiple of what their type needs, or more
     /// bytes than can be addressed.
     pub fn new(shape: KvShape) -> Result<Self, KernelError> {
-        let error = KernelError::CacheShape { shape };
-        let fits = Self::bytes_of(&shape).is_some_and(|n| isize::try_from(n).is_ok());
-        let (Some((k, v)), Some(heads), true) = (shape.n_bytes(), shape.heads(), fits) else {
-            return Err(error);
-        };
-        if k == 0 || v == 0 {
-            return Err(error);
-        }
-        let [k, v] =
-            [(heads.0, k), (heads.1, v)].map(|(head, n)| Heads { head, bytes: Aligned::zeroed(n) });
-        Ok(Self { shape, k, v })
+        // Of a number of layers that is nonsense, one says as much.
+        Self::with_cells(shape, vec![shape.n_ctx; shape.n_layer.min(1 << 16)])
     }
 
-    /// Bytes that a cache of this shape takes; `None` if that overflows or there is no such cache.
+    /// An empty cache in which layer `il` has `n_cells[il]` cells, as [`KvShape::window_cells`] counts them: of each
+    /// sequence the last so many positions that were stored.
+    /// # Errors
+    /// As [`Self::new`]; also for another number of layers, and for cells that are no whole chunks.
+    pub fn with_cells(shape: KvShape, n_cells: Vec<usize>) -> Result<Self, KernelError> {
+        let error = KernelError::CacheShape { shape };
+        let ring = |n: usize| (1..shape.n_ctx).contains(&n) && n.is_multiple_of(CHUNK);
+        let whole = |n: &usize| *n == shape.n_ctx || ring(*n);
+        let fits = Self::bytes_of(&shape, &n_cells).is_some_and(|n| isize::try_from(n).is_ok());
+        let (Some([k, v]), true) = (shape.layout(&n_cells), fits) else { return Err(error) };
+        if n_cells.len() != shape.n_layer || !n_cells.iter().all(whole) || k.1 == 0 || v.1 == 0 {
+            return Err(error);
+        }
+        let [k, v] = [k, v].map(|(layers, n)| Heads { layers, bytes: Aligned::zeroed(n) });
+        Ok(Self { shape, n_cells, k, v })
+    }
+
+    /// Bytes that a cache with so many cells takes; `None` if that overflows or there is no such cache.
     #[must_use]
-    pub fn bytes_of(shape: &KvShape) -> Option<usize> {
-        let (k, v) = shape.n_bytes()?;
+    pub fn bytes_of(shape: &KvShape, n_cells: &[usize]) -> Option<usize> {
+        let [(_, k), (_, v)] = shape.layout(n_cells)?;
         // The memory of either begins at a cache line.
         k.checked_add(v)?.checked_add(128)
     }
@@ -235,10 +265,28 @@ impl KvCache {
         &self.shape
     }
 
+    /// Cells of a layer: it holds so many positions of a sequence, those stored last.
+    /// # Panics
+    /// If there is no such layer.
+    #[must_use]
+    pub fn n_cells(&self, il: usize) -> usize {
+        self.n_cells[il]
+    }
+
     /// Bytes allocated (those never written are not resident).
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        Self::bytes_of(&self.shape).unwrap_or(usize::MAX)
+        Self::bytes_of(&self.shape, &self.n_cells).unwrap_or(usize::MAX)
+    }
+
+    /// Which head of a layer.
+    fn head_index(&self, seq: usize, head: usize) -> usize {
+        seq * self.shape.n_head_kv + head
+    }
+
+    /// The cell of a position.
+    pub(crate) fn cell(&self, il: usize, pos: usize) -> usize {
+        pos % self.n_cells[il]
     }
 
     /// Stores the key `[n_head_kv, n_embd_head_k]` and value `[n_head_kv, n_embd_head_v]` of a position, rounded to the
@@ -250,11 +298,12 @@ impl KvCache {
         let (dk, dv) = (self.shape.n_embd_head_k, self.shape.n_embd_head_v);
         assert_eq!(k.len(), self.shape.n_head_kv * dk, "a key of all heads");
         assert_eq!(v.len(), self.shape.n_head_kv * dv, "a value of all heads");
-        let (k_head, v_head) = (self.k.head, self.v.head);
+        let (cell, k_head, v_head) =
+            (self.cell(il, pos), self.k.layers[il].head, self.v.layers[il].head);
         for (head, (k, v)) in k.chunks_exact(dk).zip(v.chunks_exact(dv)).enumerate() {
-            let i = self.shape.head_index(il, seq, head);
-            k_head.store_key(k, pos, self.k.get_mut(i..i + 1));
-            v_head.store_value(v, pos, self.v.get_mut(i..i + 1));
+            let i = self.head_index(seq, head);
+            k_head.store_key(k, cell, self.k.get_mut(il, i..i + 1));
+            v_head.store_value(v, cell, self.v.get_mut(il, i..i + 1));
         }
     }
 
@@ -282,25 +331,25 @@ impl KvCache {
             return;
         }
         tokens.iter().for_each(|&(seq, pos)| self.check(il, seq, pos));
-        let of_layer = self.shape.head_index(il, 0, 0)..self.shape.head_index(il + 1, 0, 0);
+        let (n_heads, n_cells) = (self.shape.n_seq * n_head_kv, self.n_cells[il]);
         let rows = move |i: usize| {
             let here = tokens.iter().enumerate().filter(move |(_, t)| t.0 == i / n_head_kv);
-            here.map(move |(row, t)| (row, t.1, i % n_head_kv))
+            here.map(move |(row, t)| (row, t.1 % n_cells, i % n_head_kv))
         };
-        let (k_head, v_head) = (self.k.head, self.v.head);
-        team.for_chunks_mut(self.k.get_mut(of_layer.clone()), k_head.n_bytes, &|i, keys| {
-            for (row, pos, head) in rows(i) {
-                k_head.store_key(&k[row * k_row + head * dk..][..dk], pos, keys);
+        let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);
+        team.for_chunks_mut(self.k.get_mut(il, 0..n_heads), k_head.n_bytes, &|i, keys| {
+            for (row, cell, head) in rows(i) {
+                k_head.store_key(&k[row * k_row + head * dk..][..dk], cell, keys);
             }
         });
-        team.for_chunks_mut(self.v.get_mut(of_layer), v_head.n_bytes, &|i, values| {
-            for (row, pos, head) in rows(i) {
-                v_head.store_value(&v[row * v_row + head * dv..][..dv], pos, values);
+        team.for_chunks_mut(self.v.get_mut(il, 0..n_heads), v_head.n_bytes, &|i, values| {
+            for (row, cell, head) in rows(i) {
+                v_head.store_value(&v[row * v_row + head * dv..][..dv], cell, values);
             }
         });
     }
 
-    /// Reads a position back.
+    /// Reads a position back; of a ring, what is in its cell.
     /// # Panics
     /// As [`Self::store`].
     pub fn load(&self, il: usize, seq: usize, pos: usize, k: &mut [f32], v: &mut [f32]) {
@@ -308,14 +357,16 @@ impl KvCache {
         let (dk, dv) = (self.shape.n_embd_head_k, self.shape.n_embd_head_v);
         assert_eq!(k.len(), self.shape.n_head_kv * dk, "a key of all heads");
         assert_eq!(v.len(), self.shape.n_head_kv * dv, "a value of all heads");
+        let cell = self.cell(il, pos);
         for (head, (k, v)) in k.chunks_exact_mut(dk).zip(v.chunks_exact_mut(dv)).enumerate() {
-            let i = self.shape.head_index(il, seq, head);
-            self.k.head.load_key(self.k.get(i), pos, k);
-            self.v.head.load_value(self.v.get(i), pos, v);
+            let i = self.head_index(seq, head);
+            self.k.layers[il].head.load_key(self.k.get(il, i), cell, k);
+            self.v.layers[il].head.load_value(self.v.get(il, i), cell, v);
         }
     }
 
-    /// Makes the first `len` positions of `dst` those of `src`, in every layer. What `dst` held from `len` on may be lost.
+    /// Makes the first `len` positions of `dst` those of `src`, in every layer, as far as `src` holds them. What `dst` held
+    /// from `len` on may be lost.
     /// # Errors
     /// [`KernelError::CacheRange`].
     pub fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), KernelError> {
@@ -329,21 +380,22 @@ impl KvCache {
             return Ok(());
         }
         for (il, head) in (0..n_layer).flat_map(|il| (0..n_head_kv).map(move |head| (il, head))) {
-            let [from, to] = [src, dst].map(|seq| self.shape.head_index(il, seq, head));
-            self.k.copy(from, to, len.next_multiple_of(BLOCK));
-            self.v.copy(from, to, len);
+            let [from, to] = [src, dst].map(|seq| self.head_index(seq, head));
+            let n_cells = len.min(self.n_cells[il]);
+            self.k.copy(il, from, to, n_cells.next_multiple_of(BLOCK));
+            self.v.copy(il, from, to, n_cells);
         }
         Ok(())
     }
 
-    /// The keys of a head: blocks of `[n_embd_head_k][16]`.
+    /// The keys of a head: blocks of `[n_embd_head_k][16]`, one for 16 cells.
     pub(crate) fn keys(&self, il: usize, seq: usize, head: usize) -> Numbers<'_> {
-        self.k.head.numbers(self.k.get(self.shape.head_index(il, seq, head)))
+        self.k.layers[il].head.numbers(self.k.get(il, self.head_index(seq, head)))
     }
 
-    /// The values of a head, `[n_ctx][n_embd_head_v]`.
+    /// The values of a head, `[n_cells][n_embd_head_v]`.
     pub(crate) fn values(&self, il: usize, seq: usize, head: usize) -> Numbers<'_> {
-        self.v.head.numbers(self.v.get(self.shape.head_index(il, seq, head)))
+        self.v.layers[il].head.numbers(self.v.get(il, self.head_index(seq, head)))
     }
 
     pub(crate) fn check(&self, il: usize, seq: usize, pos: usize) {

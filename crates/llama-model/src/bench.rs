@@ -101,8 +101,10 @@ pub struct Work<'a> {
     outputs: Vec<&'a TensorInfo>,
     /// Bytes of these, and of the vectors.
     weight_bytes: u64,
-    /// Bytes of a position's keys and values.
+    /// Bytes of a position's keys and values in a layer.
     cell_bytes: u64,
+    /// The window of each layer.
+    windows: Vec<Option<usize>>,
 }
 
 impl<'a> Work<'a> {
@@ -111,8 +113,13 @@ impl<'a> Work<'a> {
     pub fn new(gguf: &'a Gguf, hparams: &Hparams, type_k: KvType, type_v: KvType) -> Self {
         let tied = gguf.find_tensor("output.weight").is_none();
         let last_ffn = format!("blk.{}.ffn_", hparams.n_layer - 1);
-        let mut work =
-            Self { every: Vec::new(), outputs: Vec::new(), weight_bytes: 0, cell_bytes: 0 };
+        let mut work = Self {
+            every: Vec::new(),
+            outputs: Vec::new(),
+            weight_bytes: 0,
+            cell_bytes: 0,
+            windows: (0..hparams.n_layer).map(|il| hparams.n_swa(il)).collect(),
+        };
         for tensor in gguf.tensors() {
             let is_embedding = tensor.name == "token_embd.weight";
             if is_embedding && !tied {
@@ -129,7 +136,7 @@ impl<'a> Work<'a> {
                 work.every.push(tensor);
             }
         }
-        let n = hparams.n_layer * hparams.n_embd_kv();
+        let n = hparams.n_embd_kv();
         let bytes = |ty: KvType| ty.n_bytes(n).map_or(u64::MAX, |n| n as u64);
         work.cell_bytes = bytes(type_k).saturating_add(bytes(type_v));
         work
@@ -144,11 +151,13 @@ impl<'a> Work<'a> {
         macs
     }
 
-    /// Bytes that a step reads whose tokens see `n_cells` positions together: every weight once, as the file holds
-    /// it, and their keys and values.
+    /// Bytes that a step of `n_seq` sequences reads which each have `n_past` positions: every weight once, as the file
+    /// holds it, and the keys and values that each layer sees.
     #[must_use]
-    pub fn step_bytes(&self, n_cells: usize) -> u64 {
-        self.weight_bytes.saturating_add(self.cell_bytes.saturating_mul(n_cells as u64))
+    pub fn step_bytes(&self, n_seq: usize, n_past: usize) -> u64 {
+        let seen = self.windows.iter().map(|n_swa| n_swa.map_or(n_past, |n| n.min(n_past)) as u64);
+        let n_cells = seen.fold(0, u64::saturating_add).saturating_mul(n_seq as u64);
+        self.weight_bytes.saturating_add(self.cell_bytes.saturating_mul(n_cells))
     }
 }
 
@@ -181,9 +190,13 @@ mod tests {
             assert_eq!(work.macs(3, 0).total(), 3 * (2 * attention + ffn) as u64);
             // 34 bytes for 32 weights, and five norms.
             let weights = (all / 32 * 34 + 5 * shape.n_embd * 4) as u64;
-            assert_eq!(work.step_bytes(0), weights);
+            assert_eq!(work.step_bytes(1, 0), weights);
             // Two layers; 2 bytes a number of the keys, 34 bytes for 32 of the values.
-            assert_eq!(work.step_bytes(7), weights + (7 * 2 * (2 * n_kv + n_kv / 32 * 34)) as u64);
+            let cell = (2 * n_kv + n_kv / 32 * 34) as u64;
+            assert_eq!(work.step_bytes(1, 7), weights + 7 * 2 * cell);
+            // One of them with a window.
+            let work = Work { windows: vec![None, Some(5)], ..work };
+            assert_eq!(work.step_bytes(3, 7), weights + 3 * (7 + 5) * cell);
         }
     }
 

@@ -28,11 +28,21 @@ pub struct ContextOptions {
     pub type_k: KvType,
     /// The same for values.
     pub type_v: KvType,
+    /// Layers with a sliding window keep all positions, not only what they need to go on (`Reference` and `Oracle` always
+    /// do). It takes memory, never changes a result, and lets [`Context::truncate`] go back to any position.
+    pub swa_full: bool,
 }
 
 impl Default for ContextOptions {
     fn default() -> Self {
-        Self { n_ctx: 2048, n_seq: 1, n_ubatch: 512, type_k: KvType::F16, type_v: KvType::F16 }
+        Self {
+            n_ctx: 2048,
+            n_seq: 1,
+            n_ubatch: 512,
+            type_k: KvType::F16,
+            type_v: KvType::F16,
+            swa_full: false,
+        }
     }
 }
 
@@ -99,6 +109,8 @@ pub struct Context {
     state: AnyState,
     /// Positions held, by sequence.
     lens: Vec<usize>,
+    /// Where the positions end that were stored since a sequence was empty: not before `lens`.
+    ends: Vec<usize>,
     logits: Vec<f32>,
     cancel: Arc<AtomicBool>,
 }
@@ -153,8 +165,8 @@ impl Context {
             AnyNet::Reference(net) => AnyState::Reference(Box::new(State::new(net, &options)?)),
             AnyNet::Oracle(net) => AnyState::Oracle(Box::new(State::new(net, &options)?)),
         };
-        let lens = vec![0; options.n_seq];
-        Ok(Self { model, options, state, lens, logits: Vec::new(), cancel: Arc::default() })
+        let (lens, ends) = (vec![0; options.n_seq], vec![0; options.n_seq]);
+        Ok(Self { model, options, state, lens, ends, logits: Vec::new(), cancel: Arc::default() })
     }
 
     /// Runs a batch and returns the logits of the tokens with `output`, `[n_outputs, n_vocab]`.
@@ -164,7 +176,8 @@ impl Context {
     ///
     /// # Errors
     /// Ids, sequences or positions out of range, `ContextFull`: nothing has happened. `NotFinite` if the model
-    /// is damaged, `Cancelled`: the sequences are as long as before the call.
+    /// is damaged, `Cancelled`: the sequences are as long as before the call, or empty where a long batch left too little
+    /// of what layers with a sliding window keep ([`Self::truncate`]).
     pub fn decode(&mut self, batch: &[BatchToken]) -> Result<&[f32], ModelError> {
         self.run(batch, None)
     }
@@ -184,11 +197,34 @@ impl Context {
     fn run(
         &mut self,
         batch: &[BatchToken],
-        mut trace: Option<&mut dyn Trace>,
+        trace: Option<&mut dyn Trace>,
     ) -> Result<&[f32], ModelError> {
         let lens = self.lens_after(batch)?;
+        match self.passes(batch, trace) {
+            Ok(()) => {
+                self.lens = lens;
+                Ok(&self.logits)
+            }
+            Err(error) => {
+                for seq in 0..self.lens.len() {
+                    let _ = self.truncate(seq, self.lens[seq]);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A pass for each micro-batch.
+    fn passes(
+        &mut self,
+        batch: &[BatchToken],
+        mut trace: Option<&mut dyn Trace>,
+    ) -> Result<(), ModelError> {
         self.logits.clear();
         for ubatch in batch.chunks(self.options.n_ubatch) {
+            for token in ubatch {
+                self.ends[token.seq] = self.ends[token.seq].max(token.pos + 1);
+            }
             // Reborrowed by hand: a closure would tie the trace's lifetime to its own.
             let sink: Option<&mut (dyn Trace + '_)> = match &mut trace {
                 Some(sink) => Some(&mut **sink),
@@ -214,8 +250,7 @@ impl Context {
                 token: i % self.model.hparams().n_vocab,
             });
         }
-        self.lens = lens;
-        Ok(&self.logits)
+        Ok(())
     }
 
     /// Checks a batch; the lengths of all sequences once it has run.
@@ -263,18 +298,47 @@ impl Context {
         self.lens.iter().all(|len| *len == 0)
     }
 
-    /// Forgets all positions of `seq` from `len` on.
-    pub fn truncate(&mut self, seq: usize, len: usize) {
-        if let Some(have) = self.lens.get_mut(seq) {
-            *have = len.min(*have);
+    /// Forgets the positions of `seq` from `len` on; returns how long the sequence is now.
+    ///
+    /// That may be 0: layers with a sliding window keep what is needed to go on where the sequence ended when it was
+    /// longest, or up to `n_ubatch` positions before that, not further back (unless the context has `swa_full`). What is to
+    /// go on from an earlier position must be decoded again from the start.
+    #[must_use = "the sequence may have become shorter than asked for"]
+    pub fn truncate(&mut self, seq: usize, len: usize) -> usize {
+        let len = self.held(seq, len);
+        if len == 0 {
+            self.clear(seq);
+        } else {
+            self.lens[seq] = len;
+        }
+        len
+    }
+
+    /// Forgets all positions of `seq`.
+    pub fn clear(&mut self, seq: usize) {
+        if let (Some(len), Some(end)) = (self.lens.get_mut(seq), self.ends.get_mut(seq)) {
+            (*len, *end) = (0, 0);
         }
     }
 
-    /// Makes `dst` the first `len` positions of `src`.
+    /// From where `seq` can go on if it is to keep `len` positions: there, or from 0.
+    fn held(&self, seq: usize, len: usize) -> usize {
+        let (Some(have), Some(end)) = (self.lens.get(seq), self.ends.get(seq)) else { return 0 };
+        let len = len.min(*have);
+        let holds = match &self.state {
+            AnyState::Fast(state) => state.cache.holds(len, *end),
+            AnyState::Reference(state) => state.cache.holds(len, *end),
+            AnyState::Oracle(state) => state.cache.holds(len, *end),
+        };
+        if holds { len } else { 0 }
+    }
+
+    /// Makes `dst` the first `len` positions of `src`; returns how long `dst` is now, which may be 0 as after
+    /// [`Self::truncate`].
     ///
     /// # Errors
     /// `Argument` if there is no such sequence, or `src` is shorter.
-    pub fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
+    pub fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<usize, ModelError> {
         let wrong = |what, found: usize, max: usize| ModelError::Argument {
             what,
             found: found.to_string(),
@@ -288,6 +352,11 @@ impl Context {
         if len > self.lens[src] {
             return Err(wrong("the length", len, self.lens[src]));
         }
+        let len = self.held(src, len);
+        if len == 0 {
+            self.clear(dst);
+            return Ok(0);
+        }
         if src != dst {
             match &mut self.state {
                 AnyState::Fast(state) => state.cache.copy(src, dst, len)?,
@@ -295,12 +364,13 @@ impl Context {
                 AnyState::Oracle(state) => state.cache.copy(src, dst, len)?,
             }
         }
-        self.lens[dst] = len;
-        Ok(())
+        (self.lens[dst], self.ends[dst]) = (len, self.ends[src]);
+        Ok(len)
     }
 
     /// Layer `il` of the cache for `seq` as f16 bits: K and V, both `[len, n_embd_kv]`. `None` where these are not the
-    /// cache's types (`Oracle` keeps f64) or there is no such layer or sequence.
+    /// cache's types (`Oracle` keeps f64), a layer with a window no longer holds all of it, or there is no such layer or
+    /// sequence.
     #[must_use]
     pub fn cache_f16(&self, il: usize, seq: usize) -> Option<(Vec<u16>, Vec<u16>)> {
         let types = [self.options.type_k, self.options.type_v];
@@ -309,17 +379,17 @@ impl Context {
         Some((bits(k), bits(v)))
     }
 
-    /// The same as f32, which holds the numbers of every type of cache; `None` for `Oracle`.
+    /// The same as f32, which holds the numbers of every type of cache.
     #[must_use]
     pub fn cache_f32(&self, il: usize, seq: usize) -> Option<(Vec<f32>, Vec<f32>)> {
-        let len = *self.lens.get(seq)?;
+        let (len, end) = (*self.lens.get(seq)?, *self.ends.get(seq)?);
         if il >= self.model.hparams().n_layer {
             return None;
         }
         match &self.state {
-            AnyState::Fast(state) => state.cache.rows(il, seq, len),
-            AnyState::Reference(state) => state.cache.rows(il, seq, len),
-            AnyState::Oracle(state) => state.cache.rows(il, seq, len),
+            AnyState::Fast(state) => state.cache.rows(il, seq, len, end),
+            AnyState::Reference(state) => state.cache.rows(il, seq, len, end),
+            AnyState::Oracle(state) => state.cache.rows(il, seq, len, end),
         }
     }
 

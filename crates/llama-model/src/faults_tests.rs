@@ -80,7 +80,7 @@ fn trace<A: Arithmetic>(
             .unwrap();
         let n = n_past + done.len();
         for il in 0..net.hp.n_layer {
-            let Some((k, v)) = cache.rows(il, 0, n) else { continue };
+            let Some((k, v)) = cache.rows(il, 0, n, n) else { continue };
             let shape = [n, k.len() / n];
             sink.0.node(&format!("cache_k_l{il}"), "", &shape, Values::F32(&k)).unwrap();
             sink.0.node(&format!("cache_v_l{il}"), "", &shape, Values::F32(&v)).unwrap();

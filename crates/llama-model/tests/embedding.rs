@@ -57,7 +57,7 @@ fn cancelled_between_layers_and_usable_again() {
     let mut c = context(64);
     let batch = BatchToken::prompt(0, 0, &[1, 2, 3]);
     let expected = c.decode(&batch).unwrap().to_vec();
-    c.truncate(0, 0);
+    c.clear(0);
     let flag = c.cancel_flag();
     flag.store(true, Ordering::Relaxed);
     assert!(matches!(c.decode(&batch), Err(ModelError::Cancelled)), "must be cancelled");

@@ -1,7 +1,4 @@
 //! Ten prompts in four types: the text that llama.cpp writes.
-//!
-//! llama.cpp's ids are fed in, all at once: results do not depend on batches (`invariance.rs`), so an engine whose
-//! highest logit is llama.cpp's next id at every step writes its text, token by token.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,146 +9,29 @@
 
 mod common;
 
-use common::{context_of, load, smollm2_in};
-use golden::text::{GoldenText, Step, golden_text, native_gaps, prompts};
-use llama_model::{BatchToken, Model, Numerics};
-use std::sync::Arc;
-use tokenizer::Tokenizer;
+use common::{smollm2_in, text};
 
 const TYPES: [&str; 4] = ["Q4_1", "Q4_0", "Q4_K_M", "Q6_K"];
 
-/// The logits behind the prompt and behind each id but the last, `[n_steps, n_vocab]`.
-fn logits(model: &Arc<Model>, golden: &GoldenText) -> Vec<f32> {
-    let ids: Vec<u32> = golden.prompt_ids.iter().chain(&golden.ids).copied().collect();
-    let mut batch = BatchToken::prompt(0, 0, &ids[..ids.len() - 1]);
-    batch[golden.prompt_ids.len() - 1..].iter_mut().for_each(|t| t.output = true);
-    let logits = context_of(model, 512).decode(&batch).unwrap().to_vec();
-    let n_steps = golden.ids.len();
-    assert_eq!(logits.len(), n_steps * model.hparams().n_vocab, "logits of every step");
-    logits
+fn name(ty: &str) -> String {
+    format!("smollm2-{}", ty.to_lowercase())
 }
 
 #[test]
 fn reference_writes_the_text_of_llama_cpp() {
     for ty in TYPES {
-        let model = load(&smollm2_in(ty), Numerics::Reference);
-        for prompt in prompts() {
-            let golden = golden_text(&format!("smollm2-{}", ty.to_lowercase()), &prompt.name);
-            let logits = logits(&model, &golden);
-            let steps = logits.chunks_exact(model.hparams().n_vocab);
-            let steps: Vec<Step> = steps.map(|row| Step::of(row).unwrap()).collect();
-            let ids: Vec<u32> = steps.iter().map(|s| s.id).collect();
-            assert_eq!(ids, golden.ids, "{ty}, {}", prompt.name);
-            for (i, (step, (second, gap))) in steps.iter().zip(&golden.gaps).enumerate() {
-                assert_eq!(
-                    (step.second, step.gap()),
-                    (*second, *gap),
-                    "{ty}, {}, step {i}",
-                    prompt.name
-                );
-            }
-        }
+        text::check_reference(&name(ty), &smollm2_in(ty));
     }
 }
 
-/// One step of `Fast` beside llama.cpp's two builds.
-struct Compared {
-    /// Prompt and step, for messages.
-    place: String,
-    /// What `Fast` chose, and what build R chose.
-    ids: (u32, u32),
-    /// How far R's choice is above R's second, in R, in the native build, in `Fast`.
-    gaps: [f64; 3],
-}
-
-fn compare(model: &Arc<Model>, name: &str) -> Vec<Compared> {
-    let n_vocab = model.hparams().n_vocab;
-    let mut all = Vec::new();
-    for prompt in prompts() {
-        let golden = golden_text(name, &prompt.name);
-        let native = native_gaps(name, &prompt.name);
-        for (i, row) in logits(model, &golden).chunks_exact(n_vocab).enumerate() {
-            let (id, (second, gap)) = (golden.ids[i], golden.gaps[i]);
-            let fast = f64::from(row[id as usize]) - f64::from(row[second as usize]);
-            all.push(Compared {
-                place: format!("{}, step {i}", prompt.name),
-                ids: (Step::of(row).unwrap().id, id),
-                gaps: [gap, native[i], fast],
-            });
-        }
-    }
-    all
-}
-
-/// `Fast` computes in another order, so where two tokens are nearly equal it may choose the other: only where R's gap
-/// is below the largest change of a gap from R to the native build, over all steps of the type, and rarely.
-///
-/// That alone would let a sloppy `Fast` pass on texts without near ties. So its gaps must not be further from R's
-/// than the native build's are: the difference of the mean squares, step by step, is not above zero by more than
-/// chance explains (a bootstrap over the same steps).
 #[test]
 fn fast_writes_the_text_of_llama_cpp() {
     for ty in TYPES {
-        let model = load(&smollm2_in(ty), Numerics::Fast);
-        let steps = compare(&model, &format!("smollm2-{}", ty.to_lowercase()));
-        let noise = steps.iter().map(|s| (s.gaps[1] - s.gaps[0]).abs()).fold(0.0, f64::max);
-        let others: Vec<&Compared> = steps.iter().filter(|s| s.ids.0 != s.ids.1).collect();
-        for Compared { place, ids: (id, want), gaps: [gap, ..] } in &others {
-            assert!(
-                *gap < noise,
-                "{ty}, {place}: {id} for {want}; llama.cpp's gap is {gap}, its builds differ by {noise}"
-            );
-        }
-        let (n_ties, n_steps) = (others.len(), steps.len());
-        println!("Fast, {ty}: {n_ties} of {n_steps} steps are near ties that went the other way");
-        assert!(n_ties * 100 <= n_steps * 3, "{ty}: {n_ties} of {n_steps} used the exception");
-
-        let squares = |i: usize| steps.iter().map(move |s| (s.gaps[i] - s.gaps[0]).powi(2));
-        let rms = |i| (squares(i).sum::<f64>() / n_steps as f64).sqrt();
-        println!("Fast, {ty}: gaps change by {:.3} rms, native {:.3}", rms(2), rms(1));
-        let excess: Vec<f64> = squares(2).zip(squares(1)).map(|(fast, n)| fast - n).collect();
-        let low = bootstrap_low(&excess);
-        assert!(
-            low <= 0.0,
-            "{ty}: the gaps of Fast change more than native ones, by {low} at least"
-        );
+        println!("{}", text::check_fast(&name(ty), &smollm2_in(ty)));
     }
 }
 
-/// The lower end of the 95 % interval of the mean of `values`, from 2,000 resamples.
-fn bootstrap_low(values: &[f64]) -> f64 {
-    let mut seed = 1_u64;
-    let mut index = || {
-        // Knuth's MMIX generator: its high bits are random enough to choose steps.
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % values.len()
-    };
-    let mut mean = || (0..values.len()).map(|_| values[index()]).sum::<f64>() / values.len() as f64;
-    let mut means: Vec<f64> = (0..2000).map(|_| mean()).collect();
-    means.sort_by(f64::total_cmp);
-    means[50]
-}
-
-/// The prompts' ids, and the text of the generated ids.
 #[test]
 fn ids_are_the_text() {
-    let path = smollm2_in("Q4_1");
-    let gguf = gguf_parse::Gguf::open(&path).unwrap();
-    let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
-    for prompt in prompts() {
-        let golden = golden_text("smollm2-q4_1", &prompt.name);
-        assert_eq!(
-            tokenizer.encode(&prompt.text, true, tokenizer::Special::Parse),
-            golden.prompt_ids
-        );
-        let mut decoder = tokenizer.decoder();
-        let ids = golden.ids.iter().filter(|id| !tokenizer.is_eog(**id));
-        let text: String = ids.map(|id| decoder.push(*id).to_owned()).collect();
-        assert_eq!(
-            serde_json::Value::from(text).to_string(),
-            golden.quoted_text,
-            "{}",
-            prompt.name
-        );
-    }
+    text::check_ids("smollm2-q4_1", &smollm2_in("Q4_1"));
 }

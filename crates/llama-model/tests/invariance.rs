@@ -129,7 +129,8 @@ fn types_of_the_cache() {
         let new = |isa, n_threads, n_ubatch| {
             let load = LoadOptions { isa, n_threads, ..LoadOptions::default() };
             let model = Model::load(Arc::clone(&gguf), &load, &mut |_| ()).unwrap();
-            let options = ContextOptions { n_ctx: 384, n_seq: 2, n_ubatch, type_k, type_v };
+            let options =
+                ContextOptions { n_ctx: 384, n_seq: 2, n_ubatch, type_k, type_v, swa_full: false };
             Context::new(Arc::new(model), &options).unwrap()
         };
         let last = |c: &mut Context, seq, from: usize| {
@@ -141,10 +142,10 @@ fn types_of_the_cache() {
                 let place = format!("{type_k:?} {type_v:?}, {isa}, {n_threads} threads");
                 let mut c = new(isa, n_threads, n_ubatch);
                 assert!(last(&mut c, 0, 0) == expected, "{place}, micro-batch {n_ubatch}");
-                c.truncate(0, 201);
+                assert_eq!(c.truncate(0, 201), 201);
                 assert!(last(&mut c, 0, 201) == expected, "{place}: prefix kept");
-                c.copy(0, 1, 263).unwrap();
-                c.truncate(0, 263);
+                assert_eq!(c.copy(0, 1, 263).unwrap(), 263);
+                assert_eq!(c.truncate(0, 263), 263);
                 // Both go on side by side.
                 let rest = |seq| BatchToken::prompt(seq, 263, &prompt[263..]);
                 let batch: Vec<BatchToken> =
@@ -195,8 +196,7 @@ fn reused_prefixes() {
         let mut c = context(&model, 2, 16);
         let expected = bits(c.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
 
-        c.truncate(0, 25);
-        assert_eq!(c.len(0), 25);
+        assert_eq!((c.truncate(0, 25), c.len(0)), (25, 25));
         let kept = bits(c.decode(&BatchToken::prompt(0, 25, &prompt[25..])).unwrap());
         assert!(kept == expected, "{numerics:?}: prefix kept");
 
@@ -204,7 +204,7 @@ fn reused_prefixes() {
         let copied = bits(c.decode(&BatchToken::prompt(1, 33, &prompt[33..])).unwrap());
         assert!(copied == expected, "{numerics:?}: prefix copied");
 
-        c.truncate(0, 0);
+        c.clear(0);
         let anew = bits(c.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
         assert!(anew == expected, "{numerics:?}: computed anew over a used cache");
     }
@@ -218,7 +218,7 @@ fn batch_neighbors() {
         let model = smollm2(numerics, 2);
         let mut alone = context(&model, 1, 64);
         let expected_a = bits(alone.decode(&BatchToken::prompt(0, 0, &a)).unwrap());
-        alone.truncate(0, 0);
+        alone.clear(0);
         let expected_b = bits(alone.decode(&BatchToken::prompt(0, 0, &b)).unwrap());
 
         let pairs = BatchToken::prompt(0, 0, &a).into_iter().zip(BatchToken::prompt(1, 0, &b));

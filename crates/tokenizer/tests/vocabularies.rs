@@ -1,4 +1,4 @@
-//! The second tier: the vocabularies that come with llama.cpp, and a larger model, against llama.cpp.
+//! The second tier: the vocabularies that come with llama.cpp, and larger models, against llama.cpp.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support {
@@ -47,9 +47,17 @@ vocabularies! {
     starcoder = "starcoder";
 }
 
+fn check_model(name: &str) {
+    let store = model_store::Store::open().unwrap();
+    check_file(name, &store.resolve(name, &mut |_, _| {}).unwrap());
+}
+
 #[test]
 fn qwen2_5_coder() {
-    let store = model_store::Store::open().unwrap();
-    let path = store.resolve("qwen2.5-coder-0.5b", &mut |_, _| {}).unwrap();
-    check_file("qwen2.5-coder-0.5b", &path);
+    check_model("qwen2.5-coder-0.5b");
+}
+
+#[test]
+fn gemma3_270m() {
+    check_model("gemma3-270m");
 }

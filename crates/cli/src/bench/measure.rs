@@ -30,7 +30,6 @@ impl<'a> Runner<'a> {
 
     /// Warms up, then measures; `split` asks for one more run.
     pub(super) fn measure(&mut self, test: &Test, split: bool) -> Result<Measured, ModelError> {
-        self.fill(test)?;
         self.run(&Test { n_gen: test.n_gen.min(WARM_UP_STEPS), ..*test }, None)?;
         let times =
             (0..self.repetitions).map(|_| self.run(test, None)).collect::<Result<_, _>>()?;
@@ -43,22 +42,25 @@ impl<'a> Runner<'a> {
 
     /// Brings every sequence to the depth of `test`.
     fn fill(&mut self, test: &Test) -> Result<(), ModelError> {
-        let have = self.context.len(0).min(test.depth);
-        self.context.truncate(0, have);
+        let have = self.context.truncate(0, test.depth);
         self.prompt(have, test.depth - have, false, None)?;
-        (1..test.n_seq).try_for_each(|seq| self.context.copy(0, seq, test.depth))
+        for seq in 1..test.n_seq {
+            if self.context.truncate(seq, test.depth) < test.depth {
+                self.context.copy(0, seq, test.depth)?;
+            }
+        }
+        Ok(())
     }
 
-    /// One run. The sequences are at its depth before and afterwards.
+    /// One run, from its depth on.
     fn run(&mut self, test: &Test, mut split: Option<&mut Split>) -> Result<Duration, ModelError> {
+        self.fill(test)?;
         let started = Instant::now();
         self.prompt(test.depth, test.n_prompt, true, split.as_deref_mut())?;
         for i in 0..test.n_gen {
             self.step(test.depth + test.n_prompt + i, test.n_seq, split.as_deref_mut())?;
         }
-        let elapsed = started.elapsed();
-        (0..test.n_seq).for_each(|seq| self.context.truncate(seq, test.depth));
-        Ok(elapsed)
+        Ok(started.elapsed())
     }
 
     /// A prompt of `n` tokens at `pos` of the first sequence.

@@ -48,7 +48,7 @@ impl Test {
 
     /// What it reads; `None` with a prompt, which reads no more than it likes to.
     pub(super) fn bytes(&self, work: &Work<'_>) -> Option<u64> {
-        let step = |i| work.step_bytes((self.depth + i) * self.n_seq);
+        let step = |i| work.step_bytes(self.n_seq, self.depth + i);
         (self.n_prompt == 0).then(|| (1..=self.n_gen).map(step).sum())
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn logits_from(
     first: usize,
     take: &mut Take<'_>,
 ) -> Result<(), Stop> {
-    context.truncate(0, 0);
+    context.clear(0);
     let n_vocab = context.model().hparams().n_vocab;
     let mut pos = 0;
     while pos < inputs.len() {

@@ -234,6 +234,66 @@ fn windows_caps_and_sinks_are_the_definition() {
     }
 }
 
+/// A ring gives the bits of a cache of all positions, whatever is stored at once.
+#[test]
+fn rings_are_the_whole_cache() {
+    for (ty, n_swa, n_batch) in [
+        (KvType::F16, 1, 1),
+        (KvType::F16, 100, 40),
+        (KvType::F32, 256, 1),
+        (KvType::Q8_0, 200, 57),
+        (KvType::F16, 300, 213),
+        (KvType::Q8_0, 257, 300),
+    ] {
+        let shape = KvShape {
+            n_layer: 2,
+            n_seq: 2,
+            n_ctx: 1500,
+            n_head_kv: 2,
+            n_embd_head_k: 32,
+            n_embd_head_v: 32,
+            type_k: ty,
+            type_v: ty,
+        };
+        let n_cells = shape.window_cells(n_swa, n_batch);
+        assert!(n_cells < 1500, "{n_cells}");
+        let mut ring = KvCache::with_cells(shape, vec![1500, n_cells]).unwrap();
+        let mut whole = KvCache::new(shape).unwrap();
+        let (mut rng, teams) = (Rng::new(81), [1, 2, 3].map(|n| Team::new(n).unwrap()));
+        let tokens: Vec<(usize, usize)> = (0..1500).map(|pos| (1, pos)).collect();
+        for tokens in tokens.chunks(n_batch) {
+            let n = tokens.len();
+            let (k, v, q) =
+                (rng.activations(n * 64), rng.activations(n * 64), rng.activations(n * 128));
+            ring.store_all(&teams[1], 1, tokens, &k, &v);
+            whole.store_all(&teams[1], 1, tokens, &k, &v);
+            let layer = |cache| Attention { il: 1, n_swa: Some(n_swa), ..plain(cache, 4) };
+            // All of a short run; of a long one, what is near a chunk's ends.
+            let near = |pos: usize| n_batch > 1 || pos % CHUNK < 3 || pos.is_multiple_of(97);
+            if !near(tokens[0].1) {
+                continue;
+            }
+            let want = run(Isa::Scalar, &teams[0], &layer(&whole), &q, tokens);
+            for isa in Isa::available() {
+                for team in &teams {
+                    let got = run(isa, team, &layer(&ring), &q, tokens);
+                    let same = got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{ty:?}, window {n_swa}, {n_batch} at once, {isa}, {tokens:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "256 cells are too few")]
+fn windows_beyond_the_ring_panic() {
+    let shape = KvShape { n_ctx: 600, n_embd_head_k: 16, n_embd_head_v: 16, ..F16 };
+    let cache = KvCache::with_cells(shape, vec![256]).unwrap();
+    let layer = Attention { n_swa: Some(257), ..plain(&cache, 1) };
+    run(Isa::Scalar, &Team::new(1).unwrap(), &layer, &[1.0; 16], &[(0, 40)]);
+}
+
 #[test]
 fn close_to_exact_arithmetic() {
     let shape = KvShape {

@@ -99,7 +99,8 @@ impl<'a> Tile<'a> {
     fn scores(&mut self, chunk: usize, blocks: Range<usize>) {
         let KvShape { type_k, n_embd_head_k: dk, .. } = *self.layer.cache.shape();
         let keys = self.layer.cache.keys(self.layer.il, self.seq, self.head);
-        let (first, at) = (chunk * (CHUNK / BLOCK), blocks.start * BLOCK);
+        let first = self.layer.cache.cell(self.layer.il, chunk * CHUNK) / BLOCK;
+        let at = blocks.start * BLOCK;
         let (q, out) = (&self.q, &mut self.scores);
         with_number!(type_k, T => {
             let keys = keys.rows::<T>(first + blocks.start..first + blocks.end, BLOCK * dk);
@@ -126,7 +127,8 @@ impl<'a> Tile<'a> {
     fn values(&self, chunk: usize, seen: &[Range<usize>], out: &mut [f32]) {
         let KvShape { type_v, n_embd_head_v: dv, .. } = *self.layer.cache.shape();
         let values = self.layer.cache.values(self.layer.il, self.seq, self.head);
-        let (first, n) = (chunk * CHUNK, seen.last().map_or(0, |seen| seen.end));
+        let first = self.layer.cache.cell(self.layer.il, chunk * CHUNK);
+        let n = seen.last().map_or(0, |seen| seen.end);
         let p = &self.scores;
         with_number!(type_v, T => {
             let v = values.rows::<T>(first..first + n, dv);

@@ -154,6 +154,64 @@ fn copying_takes_a_prefix_of_every_layer() {
     }
 }
 
+/// A layer of all positions between two rings: each holds its last positions, and a copy has them too.
+#[test]
+fn rings_hold_what_was_stored_last() {
+    for (type_k, type_v) in pairs() {
+        let shape = KvShape { n_layer: 3, n_ctx: 1100, ..wide(type_k, type_v) };
+        let n_cells = [256, 1100, 512];
+        let mut cache = KvCache::with_cells(shape, n_cells.to_vec()).unwrap();
+        assert_eq!([0, 1, 2].map(|il| cache.n_cells(il)), n_cells);
+        let (mut rng, team) = (Rng::new(79), Team::new(2).unwrap());
+        let (k, v) = (rng.activations(1100 * 128), rng.activations(1100 * 192));
+        let tokens: Vec<_> = (0..1100).map(|pos| (1, pos)).collect();
+        let mut first = 0;
+        for n in [1, 15, 100, 300, 1, 1, 500, 182] {
+            let (tokens, of) = (&tokens[first..first + n], first..first + n);
+            for il in 0..3 {
+                let (k, v) = (&k[of.start * 128..of.end * 128], &v[of.start * 192..of.end * 192]);
+                cache.store_all(&team, il, tokens, k, v);
+            }
+            first += n;
+            cache.copy(1, 2, first).unwrap();
+            for (il, seq) in (0..3).flat_map(|il| [(il, 1), (il, 2)]) {
+                for pos in first.saturating_sub(n_cells[il])..first {
+                    let (mut got_k, mut got_v) = ([0.0; 128], [0.0; 192]);
+                    cache.load(il, seq, pos, &mut got_k, &mut got_v);
+                    let place = format!("{type_k:?} {type_v:?}, {il} {seq} {pos} of {first}");
+                    assert_eq!(got_k[..], rounded(type_k, &k[pos * 128..][..128]), "{place}");
+                    assert_eq!(got_v[..], rounded(type_v, &v[pos * 192..][..192]), "{place}");
+                }
+            }
+        }
+        assert_eq!(first, 1100, "all positions were stored");
+    }
+}
+
+#[test]
+fn cells_of_windows() {
+    let shape = KvShape { n_ctx: 2000, ..SHAPE };
+    for (n_swa, n_batch, n_cells) in [
+        (1, 1, 256),
+        (256, 1, 256),
+        (256, 2, 512),
+        (512, 512, 1024),
+        (512, 513, 1024),
+        (512, 514, 1280),
+        (1024, 900, 2000),
+        (4096, 1, 2000),
+        (usize::MAX, usize::MAX, 2000),
+    ] {
+        assert_eq!(shape.window_cells(n_swa, n_batch), n_cells, "{n_swa} {n_batch}");
+    }
+    let sizes = [vec![256, 2000], vec![2000, 2000]].map(|n| KvCache::bytes_of(&shape, &n).unwrap());
+    assert!(sizes[0] < sizes[1], "{sizes:?}");
+    for n_cells in [vec![256], vec![256; 3], vec![255, 256], vec![0, 256], vec![2048, 256]] {
+        let cache = KvCache::with_cells(shape, n_cells.clone());
+        assert!(matches!(cache, Err(KernelError::CacheShape { .. })), "{n_cells:?}");
+    }
+}
+
 #[test]
 fn sizes_are_right_and_wrong_ones_are_errors() {
     let cache = KvCache::new(SHAPE).unwrap();

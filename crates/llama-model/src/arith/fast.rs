@@ -2,7 +2,7 @@
 //!
 //! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
 
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -86,11 +86,17 @@ impl Arithmetic for Fast {
     }
 
     fn cache(&self, hp: &Hparams, options: &ContextOptions) -> Result<Cache, ModelError> {
-        Ok(Cache(KvCache::new(kv_shape(hp, options))?))
+        let (shape, n_cells) = kv_shape(hp, options);
+        let windows = hp.layers.iter().zip(&n_cells);
+        let windows = windows.filter_map(|(layer, n)| Some((layer.n_swa?, *n)));
+        let mut rings: Vec<_> = windows.filter(|(_, n)| *n < shape.n_ctx).collect();
+        rings.dedup();
+        Ok(Cache { kv: KvCache::with_cells(shape, n_cells)?, rings })
     }
 
     fn cache_bytes(hp: &Hparams, options: &ContextOptions) -> u64 {
-        KvCache::bytes_of(&kv_shape(hp, options)).map_or(u64::MAX, |n| n as u64)
+        let (shape, n_cells) = kv_shape(hp, options);
+        KvCache::bytes_of(&shape, &n_cells).map_or(u64::MAX, |n| n as u64)
     }
 
     fn norm(
@@ -182,12 +188,12 @@ impl Arithmetic for Fast {
         k: &[f32],
         v: &[f32],
     ) {
-        cache.0.store_all(&self.team, il, &positions.cells, k, v);
+        cache.kv.store_all(&self.team, il, &positions.cells, k, v);
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], _: Option<&mut Scores<f32>>) {
         let layer = Attention {
-            cache: &at.cache.0,
+            cache: &at.cache.kv,
             il: at.il,
             n_head: at.heads.n_head,
             scale: at.heads.scale.rounded,
@@ -271,8 +277,9 @@ fn linear<'a>(job: &'a mut Job<'_, Fast>) -> Linear<'a> {
     Linear { w: job.weight, bias: None, out: job.out, add: false }
 }
 
-fn kv_shape(hp: &Hparams, options: &ContextOptions) -> KvShape {
-    KvShape {
+/// The cache, and the cells of each layer: those with a window have what they need, unless all are asked for.
+fn kv_shape(hp: &Hparams, options: &ContextOptions) -> (KvShape, Vec<usize>) {
+    let shape = KvShape {
         n_layer: hp.n_layer,
         n_seq: options.n_seq,
         n_ctx: options.n_ctx,
@@ -281,23 +288,40 @@ fn kv_shape(hp: &Hparams, options: &ContextOptions) -> KvShape {
         n_embd_head_v: hp.n_embd_head,
         type_k: options.type_k,
         type_v: options.type_v,
-    }
+    };
+    let of_window = |n_swa| shape.window_cells(n_swa, options.n_ubatch);
+    let windows = hp.layers.iter().map(|layer| layer.n_swa.filter(|_| !options.swa_full));
+    (shape, windows.map(|n_swa| n_swa.map_or(shape.n_ctx, of_window)).collect())
 }
 
 /// The kernels' cache.
-pub(crate) struct Cache(KvCache);
+pub(crate) struct Cache {
+    kv: KvCache,
+    /// (Window, cells) of layers that do not keep all positions, equal neighbors once.
+    rings: Vec<(usize, usize)>,
+}
 
 impl KvStore for Cache {
-    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
-        Ok(self.0.copy(src, dst, len)?)
+    fn holds(&self, len: usize, end: usize) -> bool {
+        self.rings.iter().all(|(n_swa, n_cells)| {
+            let first_seen = (len + 1).saturating_sub(*n_swa);
+            first_seen + n_cells >= end
+        })
     }
 
-    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)> {
-        let shape = self.0.shape();
+    fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError> {
+        Ok(self.kv.copy(src, dst, len)?)
+    }
+
+    fn rows(&self, il: usize, seq: usize, len: usize, end: usize) -> Option<Rows> {
+        let shape = self.kv.shape();
+        if end > self.kv.n_cells(il) {
+            return None;
+        }
         let n = shape.n_head_kv * shape.n_embd_head_k;
         let (mut k, mut v) = (vec![0.0; len * n], vec![0.0; len * n]);
         for (pos, (k, v)) in k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)).enumerate() {
-            self.0.load(il, seq, pos, k, v);
+            self.kv.load(il, seq, pos, k, v);
         }
         Some((k, v))
     }

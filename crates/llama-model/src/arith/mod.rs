@@ -267,9 +267,17 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
 
 /// A cache of several sequences, each with `n_ctx` positions of its own.
 pub(crate) trait KvStore: Send {
-    /// Makes the first `len` positions of `dst` those of `src`.
+    /// Whether a sequence in which positions up to `end` were stored still holds all that is seen from position `len` on:
+    /// layers with a window may keep no more than they need to go on.
+    fn holds(&self, _len: usize, _end: usize) -> bool {
+        true
+    }
+    /// Makes the first `len` positions of `dst` those of `src`, as far as it holds them.
     fn copy(&mut self, src: usize, dst: usize, len: usize) -> Result<(), ModelError>;
-    /// Layer `il` of sequence `seq`, positions `0..len`: K and V, both `[len, n_embd_kv]`. `None` if f32 does not hold
-    /// the cache's numbers.
-    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)>;
+    /// Layer `il` of sequence `seq`, positions `0..len`, where positions up to `end` were stored. `None` if f32 does not
+    /// hold the cache's numbers, or the layer no longer holds all positions.
+    fn rows(&self, il: usize, seq: usize, len: usize, end: usize) -> Option<Rows>;
 }
+
+/// K and V of some positions, both `[n, n_embd_kv]`.
+pub(crate) type Rows = (Vec<f32>, Vec<f32>);

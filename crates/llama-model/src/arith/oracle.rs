@@ -3,8 +3,8 @@
 //! Weights are what their blocks mean, exactly; nothing is rounded on the way, the cache is f64, angles are
 //! computed directly. What llama.cpp and `Fast` differ from this by is their error.
 
-use super::rows::{matrix_rows, pool, token_rows};
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
+use super::rows::{matrix_blocks, pool, token_rows};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -40,9 +40,12 @@ pub(crate) struct Rope {
     magnitude: f64,
 }
 
+/// Rows of weights that share what is read of the input.
+const BLOCK: usize = 16;
+
 thread_local! {
-    /// One dequantized row of weights.
-    static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// A block of dequantized rows of weights.
+    static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Oracle {
@@ -202,12 +205,17 @@ impl Arithmetic for Oracle {
         let (n_cols, x) = (acts.n_cols, &acts.x);
         for job in jobs {
             let (weight, data) = (job.weight, job.weight.data());
-            matrix_rows(&self.pool, x.len() / n_cols, job.out, |r, values| {
-                ROW.with_borrow_mut(|row| {
-                    row.resize(n_cols, 0.0);
-                    weight.dequantize_row_of(data, r, row);
-                    for (value, x) in values.iter_mut().zip(x.chunks_exact(n_cols)) {
-                        *value = dot(row, x);
+            let n_tokens = x.len() / n_cols;
+            matrix_blocks(&self.pool, n_tokens, BLOCK, job.out, |first, values| {
+                ROWS.with_borrow_mut(|rows| {
+                    rows.resize(values.len() / n_tokens * n_cols, 0.0);
+                    for (r, row) in rows.chunks_exact_mut(n_cols).enumerate() {
+                        weight.dequantize_row_of(data, first + r, row);
+                    }
+                    for (t, x) in x.chunks_exact(n_cols).enumerate() {
+                        for (r, row) in rows.chunks_exact(n_cols).enumerate() {
+                            values[r * n_tokens + t] = dot(row, x);
+                        }
                     }
                 });
             });
@@ -370,7 +378,7 @@ impl KvStore for Cache {
         Ok(())
     }
 
-    fn rows(&self, _: usize, _: usize, _: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+    fn rows(&self, _: usize, _: usize, _: usize, _: usize) -> Option<Rows> {
         None
     }
 }

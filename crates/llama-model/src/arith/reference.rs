@@ -1,7 +1,7 @@
 //! Scalar arithmetic, bit-identical to llama.cpp's scalar build at every node.
 
 use super::rows::{matrix_rows, pool, token_rows};
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -439,7 +439,7 @@ impl KvStore for Cache {
         Ok(())
     }
 
-    fn rows(&self, il: usize, seq: usize, len: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+    fn rows(&self, il: usize, seq: usize, len: usize, _: usize) -> Option<Rows> {
         let (base, n) = (self.base(il, seq), self.n_embd_kv);
         let k = (0..len * n).map(|i| self.k.get(base + i));
         let v = (0..len * n).map(|i| self.v.get(base + (i % n) * self.n_cells + i / n));

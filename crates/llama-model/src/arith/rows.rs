@@ -28,10 +28,23 @@ pub(crate) fn matrix_rows<R: Real>(
         });
         return;
     }
+    matrix_blocks(pool, n_tokens, 1, out, row);
+}
+
+/// Fills `out [n_tokens, n_rows]`: `block(first, values)` computes `n_block` rows of a matrix (the last block may be
+/// smaller), `[n_rows, n_tokens]`.
+pub(crate) fn matrix_blocks<R: Real>(
+    pool: &ThreadPool,
+    n_tokens: usize,
+    n_block: usize,
+    out: &mut [R],
+    block: impl Fn(usize, &mut [R]) + Sync,
+) {
     let n_rows = out.len() / n_tokens;
     let mut by_row = vec![R::default(); out.len()];
     pool.install(|| {
-        by_row.par_chunks_exact_mut(n_tokens).enumerate().for_each(|(r, values)| row(r, values));
+        let blocks = by_row.par_chunks_mut(n_block * n_tokens).enumerate();
+        blocks.for_each(|(b, values)| block(b * n_block, values));
         out.par_chunks_exact_mut(n_rows).enumerate().for_each(|(t, token)| {
             for (r, value) in token.iter_mut().enumerate() {
                 *value = by_row[r * n_tokens + t];

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod text;
+
 use gguf_parse::Gguf;
 use golden::trace::{Eval, TraceText};
 use half::f16;
