@@ -10,7 +10,7 @@ fn trace(folder: &Path, name: &str, activations: &str, error: f64) -> TraceFile 
     let mut writer = Writer::create(&path, 10).unwrap();
     writer.begin_eval(0, &[1, 2]);
     let exact: Vec<f64> = (0..64).map(|i| f64::from(i * 7 % 64) - 31.5).collect();
-    let odd = |i: usize| if i % 2 == 0 { 1.0 } else { 1.0 + error };
+    let odd = |i: usize| if i.is_multiple_of(2) { 1.0 } else { 1.0 + error };
     let off: Vec<f64> = exact.iter().enumerate().map(|(i, x)| x * odd(i)).collect();
     writer.node("embd", "GET_ROWS", &[2, 32], Values::F64(&exact)).unwrap();
     writer.node("Qcur-0", "MUL_MAT", &[2, 32], Values::F64(&off)).unwrap();
