@@ -70,15 +70,20 @@ STAGES = {
 HEAD = """\
 # Traces of llama.cpp and transformers against lockstep
 
-Written by `tools/compare_matrix.py`, captured once; no test repeats it. {model}, requantized by `lockstep quantize`
-(byte-identical to llama.cpp's), a prompt of {n_prompt} tokens and {steps} steps, every node of the graph and the cache.
-R is llama.cpp's scalar build, N its native one (`golden/README.md`), both of {llama}; transformers is
-{transformers}, on the CPU. `fast`, `reference` and `oracle` are lockstep's arithmetics.
+Written by `tools/compare_matrix.py`, captured once; no test repeats it. {model}, requantized by
+`lockstep quantize` (byte-identical to llama.cpp's), a prompt of {n_prompt} tokens and {steps} steps, every node of the
+graph and the cache. R is llama.cpp's scalar build, N its native one (`golden/README.md`), both of
+{llama}; transformers is {transformers}, on the CPU. `fast`, `reference` and `oracle` are lockstep's
+arithmetics.
 
 Every comparison is made with the noise floor that `lockstep compare` would take by itself, and, where *noise from*
 names a trace, with the floor measured: what that third trace differs from B by. *Of its floor* is the node that comes
 closest to its floor: 1 would be a divergence. *Exact* means that both sides promise the same bits, so that the floor is
 zero.
+
+The floor that is derived holds no margin for a product whose terms cancel: V of layer 0 is small, and an engine that
+rounds activations comes close to it against one that does not. Measured, it is far away. So where a third engine is at
+hand, measure.
 """
 
 
