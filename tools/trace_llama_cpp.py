@@ -175,6 +175,43 @@ def tokenize(vocab, text):
     return list(ids[:n])
 
 
+def hparams(model):
+    """What the file says of these, as far as it does."""
+
+    def value(key, kind):
+        text = ctypes.create_string_buffer(128)
+        n = llama_cpp.llama_model_meta_val_str(model, key.encode(), text, len(text))
+        return kind(text.value.decode()) if n > 0 else None
+
+    arch = value("general.architecture", str)
+    n_head = llama_cpp.llama_model_n_head(model)
+    size = value(f"{arch}.attention.key_length", int) or llama_cpp.llama_model_n_embd(model) // n_head
+    known = {
+        "n_head": n_head,
+        "n_head_kv": llama_cpp.llama_model_n_head_kv(model),
+        "n_embd_head": size,
+        "n_rot": value(f"{arch}.rope.dimension_count", int) or size,
+        "norm_rms_eps": value(f"{arch}.attention.layer_norm_rms_epsilon", float),
+        "rope_freq_base": value(f"{arch}.rope.freq_base", float),
+    }
+    return {key: found for key, found in known.items() if found is not None}
+
+
+def evals_of(path):
+    """The evaluations of another trace."""
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    return [(e["n_past"], e["tokens"]) for e in json.loads(header["__metadata__"]["evals"])]
+
+
+def plan(args, vocab):
+    """Evaluations as (positions before, ids); ids are `None` for the most likely token behind the one before."""
+    if args.like:
+        return evals_of(args.like)
+    ids = tokenize(vocab, args.prompt) if args.ids is None else [int(i) for i in args.ids.split(",")]
+    return [(0, ids)] + [(len(ids) + i, None) for i in range(args.steps)]
+
+
 def sha256(path):
     h = hashlib.sha256()
     with open(path, "rb") as f:
@@ -189,6 +226,7 @@ def main():
     prompt = parser.add_mutually_exclusive_group(required=True)
     prompt.add_argument("-p", "--prompt")
     prompt.add_argument("--ids", help="token ids, comma-separated")
+    prompt.add_argument("--like", metavar="TRACE", help="evaluate what another trace evaluated, prompt and steps")
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--steps", type=int, default=0, help="greedy steps behind the prompt")
     parser.add_argument("--threads", type=int, default=1)
@@ -203,14 +241,14 @@ def main():
     if not model:
         raise SystemExit("llama.cpp cannot load this file")
     vocab = llama_cpp.llama_model_get_vocab(model)
-    tokens = tokenize(vocab, args.prompt) if args.ids is None else [int(i) for i in args.ids.split(",")]
+    evals = plan(args, vocab)
 
     n_layer = llama_cpp.llama_model_n_layer(model)
-    reserved = args.header_bytes or (args.steps + 1) * (n_layer * 32 + 16) * 112 + 65536
+    reserved = args.header_bytes or len(evals) * (n_layer * 32 + 16) * 112 + 65536
     writer = TraceWriter(args.output, reserved)
     recorder = Recorder(writer)
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = max(256, len(tokens) + args.steps)
+    params.n_ctx = params.n_batch = params.n_ubatch = max(256, *(n_past + len(ids or [0]) for n_past, ids in evals))
     params.n_threads = params.n_threads_batch = args.threads
     params.n_seq_max = 1
     params.flash_attn_type = int(args.flash_attn)
@@ -221,17 +259,17 @@ def main():
     if not context:
         raise SystemExit("llama.cpp cannot make a context")
 
-    n_past = 0
-    for _ in range(args.steps + 1):
+    for n_past, tokens in evals:
+        tokens = tokens or [next_token]
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(context), 0, n_past, -1)
         writer.begin_eval(n_past, tokens)
         status, logits = evaluate(context, tokens, n_past)
         if recorder.error:
             raise recorder.error
         if status != 0:
             raise SystemExit(f"evaluation failed with status {status}")
-        n_past += len(tokens)
-        recorder.cache(n_past, args.flash_attn)
-        tokens = [greedy(np.ctypeslib.as_array(logits, shape=(llama_cpp.llama_vocab_n_tokens(vocab),)))]
+        recorder.cache(n_past + len(tokens), args.flash_attn)
+        next_token = greedy(np.ctypeslib.as_array(logits, shape=(llama_cpp.llama_vocab_n_tokens(vocab),)))
 
     system = llama_cpp.llama_print_system_info().decode()
     scalar = not args.flash_attn and not any(f"{name} = 1" in system for name in SIMD)
@@ -244,6 +282,7 @@ def main():
         model=os.path.basename(args.model),
         model_sha256=sha256(args.model),
         prompt=args.prompt or "",
+        hparams=json.dumps(hparams(model)),
     )
 
 

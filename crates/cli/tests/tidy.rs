@@ -174,6 +174,7 @@ fn ci_has_every_check() {
         "aarch64-apple-darwin",
         "x86_64-pc-windows-msvc",
         "step crates/kernels/test-aarch64.sh",
+        "step cargo test -p lockstep --test browser",
         "--example generate",
         "step cargo run --release -- run \"The capital of France is\"",
     ] {

@@ -35,6 +35,9 @@ pub(crate) fn divergence(
     let tensor = tensor_of(node).map(|name| with_type(files, name));
     if row.stats.n_not_finite[0] == row.stats.n_not_finite[1] {
         explain(sides, node, &hparams, &mut found)?;
+        if found.stage == Stage::KvCache && found.texts.is_empty() {
+            found.texts.extend(attention::empty_cells(pair));
+        }
         if found.texts.is_empty() {
             explain_product(node, row, pair, tensor.as_ref(), &mut found);
         }

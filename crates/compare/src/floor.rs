@@ -30,8 +30,15 @@ pub(crate) struct Floors {
     measured: HashMap<(usize, String, usize), f64>,
     /// The largest measured so far, by label and occurrence.
     largest: HashMap<(String, usize), f64>,
-    /// The largest NMSE so far that was noise, of all nodes.
+    /// Whether neither side rounds activations: then only sums are noisy.
+    exact: bool,
+    /// The evaluation that is being judged.
+    eval: usize,
+    /// The largest NMSE so far in this evaluation that was noise, of all nodes that this one may depend on.
     error: f64,
+    /// The same at the end of each layer: in this evaluation, and the largest of those before it, whose keys and values
+    /// this one reads.
+    by_layer: [HashMap<usize, f64>; 2],
     /// The largest ratio so far of an error to what was measured; at least 1.
     noisier: f64,
     /// Whether a product has been passed.
@@ -45,11 +52,13 @@ impl Floors {
         noise: Option<&TraceFile>,
     ) -> Result<Self, TraceError> {
         let arithmetic = [&a.info().arithmetic, &b.info().arithmetic];
+        let exact = [a, b].iter().all(|file| file.info().activations == "exact");
         let source = match noise {
             Some(_) => FloorSource::Measured,
             None if arithmetic[0] == arithmetic[1] && !arithmetic[0].is_empty() => {
                 FloorSource::Exact
             }
+            None if exact => FloorSource::DerivedExact,
             None => FloorSource::Derived,
         };
         let mut measured = HashMap::new();
@@ -72,7 +81,10 @@ impl Floors {
             source,
             measured,
             largest: HashMap::new(),
+            exact,
+            eval: 0,
             error: 0.0,
+            by_layer: [HashMap::new(), HashMap::new()],
             noisier: 1.0,
             rounded: false,
         })
@@ -84,21 +96,38 @@ impl Floors {
 
     /// The floor of the next node, and whether it is above.
     pub(crate) fn judge(&mut self, node: &Node, stats: &Stats) -> (f64, bool) {
+        self.come_to(node);
         let floor = match self.source {
             FloorSource::Exact => 0.0,
             FloorSource::Measured => self.measured(node),
-            FloorSource::Derived => self.derived(node),
+            FloorSource::Derived | FloorSource::DerivedExact => self.derived(node),
         };
         let not_finite = stats.n_not_finite[0] != stats.n_not_finite[1];
         let diverged = not_finite || stats.nmse > floor || stats.nmse.is_nan();
         if !diverged {
             self.error = self.error.max(stats.nmse);
+            if let Some(il) = node.layer() {
+                raise(&mut self.by_layer[0], il, self.error);
+            }
             let largest = self.largest.get(&kind(node)).copied().unwrap_or(0.0);
             if largest > MEASURABLE {
                 self.noisier = self.noisier.max(stats.nmse / largest).min(NOISIER);
             }
         }
         (floor, diverged)
+    }
+
+    /// What a node may depend on: an evaluation begins anew, but its layers read what earlier ones have stored.
+    fn come_to(&mut self, node: &Node) {
+        if node.eval != self.eval {
+            let [this, before] = &mut self.by_layer;
+            for (il, error) in this.drain() {
+                raise(before, il, error);
+            }
+            (self.eval, self.error, self.rounded) = (node.eval, 0.0, false);
+        }
+        let stored = node.layer().and_then(|il| self.by_layer[1].get(&il));
+        self.error = self.error.max(stored.copied().unwrap_or(0.0));
     }
 
     /// Whether an error above its floor is no more than what came before has grown to.
@@ -124,11 +153,21 @@ impl Floors {
         self.local(node).max(GROWTH * self.error).min(CEILING)
     }
 
-    /// What a single node may add whatever came before: codes of activations that fall to the other side.
+    /// What a single node may add whatever came before: codes of activations that fall to the other side, or sums
+    /// in another order.
     fn local(&mut self, node: &Node) -> f64 {
-        self.rounded |= node.op.as_deref().is_none_or(|op| op == "MUL_MAT") && !is_early(node);
+        if self.exact {
+            return F32_NOISE;
+        }
+        self.rounded |= !is_early(node);
         if self.rounded { ACTIVATION_NOISE } else { F32_NOISE }
     }
+}
+
+/// Makes the layer's value at least `value`.
+fn raise(values: &mut HashMap<usize, f64>, il: usize, value: f64) {
+    let old = values.entry(il).or_default();
+    *old = old.max(value);
 }
 
 /// Nodes of one kind: `l_out` of all layers.
@@ -136,8 +175,10 @@ fn kind(node: &Node) -> (String, usize) {
     (node.label().to_owned(), node.occurrence)
 }
 
-/// Whether a node comes before any product.
+/// Whether a node comes before any product: the embedding, and the first norm. A trace need not have the products
+/// themselves, so that every other node is behind one.
 fn is_early(node: &Node) -> bool {
-    let label = node.label();
-    label.contains("embd") || label.starts_with("inp_") || label.contains("norm")
+    let (label, first) = (node.label(), node.occurrence == 0);
+    let is_first_norm = label.starts_with("attn_norm") || label.starts_with("norm") && first;
+    label.contains("embd") || label.starts_with("inp") || node.layer() == Some(0) && is_first_norm
 }

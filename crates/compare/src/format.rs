@@ -52,6 +52,8 @@ pub struct TraceInfo {
     pub engine_version: String,
     /// How it computed. Traces that name the same arithmetic promise the same bits; empty promises nothing.
     pub arithmetic: String,
+    /// `exact` if activations and the cache are rounded to nothing coarser than f32; empty promises nothing.
+    pub activations: String,
     /// Flags and build options, for the reader.
     pub flags: String,
     /// The model's name or file name.
@@ -86,6 +88,7 @@ impl TraceInfo {
             ("engine", &self.engine),
             ("engine_version", &self.engine_version),
             ("arithmetic", &self.arithmetic),
+            ("activations", &self.activations),
             ("flags", &self.flags),
             ("model", &self.model),
             ("model_sha256", &self.model_sha256),
@@ -117,6 +120,7 @@ impl TraceInfo {
             engine: required("engine")?.clone(),
             engine_version: text("engine_version"),
             arithmetic: text("arithmetic"),
+            activations: text("activations"),
             flags: text("flags"),
             model: text("model"),
             model_sha256: text("model_sha256"),

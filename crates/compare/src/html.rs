@@ -30,7 +30,7 @@ pub fn html(found: &Comparison, a: &TraceFile, b: &TraceFile) -> Result<String, 
     }
     let _ = write!(page, "</table><p>Noise floor: {}.", found.floor.describe());
     for note in &found.notes {
-        let _ = write!(page, " {}.", escaped(note));
+        let _ = write!(page, " Note: {}.", escaped(note));
     }
     page.push_str("</p>");
     plots::errors(found, &mut page);
@@ -73,7 +73,10 @@ p { margin: .3rem 0; color: #4b5563; } pre { overflow-x: auto; padding: .8rem 1r
 svg { display: block; width: 100%; height: auto; } svg.heat { display: inline-block; width: 31%; margin-right: 1.5%; vertical-align: top; }
 text { font: 11px system-ui, sans-serif; fill: #4b5563; } .grid { stroke: var(--grid); } .axis { stroke: var(--faint); }
 .pa { stroke: var(--a); fill: none; } .pb { stroke: var(--b); fill: none; } .fa { fill: var(--a); } .fb { fill: var(--b); }
-.floor { stroke: #15803d; fill: none; stroke-dasharray: 4 3; } .dots { stroke: #6d28d9; stroke-width: 3; stroke-linecap: round; fill: none; }
+.floor { stroke: #15803d; fill: none; stroke-dasharray: 4 3; } .dots { stroke-width: 3.4; stroke-linecap: round; fill: none; } .key { font-weight: 400; margin-right: 1rem; white-space: nowrap; }
+.key::before { content: ""; display: inline-block; width: .6em; height: .6em; border-radius: 50%; background: currentColor; margin-right: .35em; }
+.norms { stroke: #0891b2; color: #0891b2; } .qkv { stroke: #c026d3; color: #c026d3; } .attention { stroke: #6d28d9; color: #6d28d9; }
+.ffn { stroke: #d97706; color: #d97706; } .stream { stroke: #1f2937; color: #1f2937; } .frame { stroke: var(--faint); fill: none; }
 .first { stroke: #b91c1c; stroke-width: 1.5; } .flag { fill: #b91c1c; font-weight: 600; }
 #tip { position: fixed; display: none; background: #111827; color: #fff; font: 12px/1.4 ui-monospace, monospace; padding: .3rem .6rem; border-radius: 4px; pointer-events: none; white-space: pre; }
 </style></head><body>

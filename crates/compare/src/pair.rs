@@ -22,10 +22,12 @@ pub(crate) fn pair(
     let (mut a, mut b) = (files[0].values(nodes[0])?, files[1].values(nodes[1])?);
     let cols = nodes.map(|node| node.shape.last().copied().unwrap_or(1));
     let label = nodes[1].label();
-    if label == "kq" || label.starts_with("kq_soft_max") {
+    // Before the softmax, with the steps of a cap.
+    let is_score = matches!(label, "kq" | "kq_scaled_1" | "kq_tanh" | "kq_scaled_2");
+    if is_score || label.starts_with("kq_soft_max") {
         let n_kv = cols[0].min(cols[1]);
         // Scores of masked cells are nobody's business; the weights behind the softmax are.
-        let last = |t: usize| if label == "kq" { (eval.n_past + t + 1).min(n_kv) } else { n_kv };
+        let last = |t: usize| if is_score { (eval.n_past + t + 1).min(n_kv) } else { n_kv };
         let n_tokens = eval.tokens.len().max(1);
         a = cells(&a, cols[0], n_tokens, last);
         b = cells(&b, cols[1], n_tokens, last);

@@ -39,7 +39,12 @@ fn who(info: &TraceInfo) -> String {
         "" => String::new(),
         arithmetic => format!(" ({arithmetic})"),
     };
-    format!("{} {}{arithmetic}, {}", info.engine, info.engine_version, info.model)
+    let named = |before: &str, text: &str| match text {
+        "" => String::new(),
+        text => format!("{before}{text}"),
+    };
+    let (version, model) = (named(" ", &info.engine_version), named(", ", &info.model));
+    format!("{}{version}{arithmetic}{model}", info.engine)
 }
 
 /// The verdict in a few lines.

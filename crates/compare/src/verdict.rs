@@ -126,6 +126,8 @@ pub enum FloorSource {
     Measured,
     /// From what rounding activations to 8 bits may do, and how errors grow.
     Derived,
+    /// The same where neither side rounds activations: from what f32 sums in another order may do.
+    DerivedExact,
 }
 
 impl FloorSource {
@@ -137,6 +139,9 @@ impl FloorSource {
             Self::Measured => "ten times what the third trace differs from B by",
             Self::Derived => {
                 "derived: activations rounded to 8 bits, errors grown up to 16-fold from node to node"
+            }
+            Self::DerivedExact => {
+                "derived: f32 sums in another order, errors grown up to 16-fold from node to node"
             }
         }
     }

@@ -190,6 +190,7 @@ pub(crate) fn info(
         Numerics::Reference => "ggml-scalar",
         Numerics::Oracle => "f64",
     };
+    let exact = model.numerics() == Numerics::Oracle;
     let hp = model.hparams();
     let file_name = path.file_name().unwrap_or(path.as_os_str());
     let types = gguf.tensors().iter().map(|t| (t.name.clone(), t.ty.name().to_owned()));
@@ -197,6 +198,7 @@ pub(crate) fn info(
         engine: "lockstep".to_owned(),
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         arithmetic: arithmetic.to_owned(),
+        activations: if exact { "exact" } else { "" }.to_owned(),
         flags: format!("isa={isa}"),
         model: file_name.to_string_lossy().into_owned(),
         model_sha256: sha256,

@@ -160,7 +160,12 @@ fn draw(plot: &str, map: &Map, page: &mut String) {
             );
         }
     }
-    page.push_str("</svg>");
+    let _ = write!(
+        page,
+        "<path class=\"frame\" d=\"M.5 18h{:.1}v{:.1}h-{0:.1}z\"/></svg>",
+        SIZE - 1.0,
+        n_rows as f64 * height
+    );
 }
 
 /// From white to violet, or blue over white to red.

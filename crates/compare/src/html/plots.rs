@@ -1,6 +1,7 @@
 //! Error by node, RMS by layer, likeliest tokens.
 
 use super::escaped;
+use crate::stage::Stage;
 use crate::verdict::{Comparison, Row, TopTokens};
 use std::fmt::Write;
 
@@ -15,6 +16,27 @@ const TOP: f64 = 22.0;
 const MAX_EVALS: usize = 8;
 /// The smallest NMSE drawn: what is equal lies on the lower edge.
 const LEAST: f64 = 1e-18;
+/// The decade of `LEAST`.
+const EQUAL: i32 = -18;
+
+/// Classes of nodes with a color of their own, and what the key calls them.
+const GROUPS: &[(&str, &str)] = &[
+    ("norms", "norms"),
+    ("qkv", "Q, K, V, RoPE, cache"),
+    ("attention", "attention"),
+    ("ffn", "FFN"),
+    ("stream", "embedding, residual stream, output"),
+];
+
+fn group_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::RmsNorm | Stage::OutputNorm => "norms",
+        Stage::Projection | Stage::Rope | Stage::KvCache => "qkv",
+        Stage::Scores | Stage::Softmax | Stage::AttentionOutput => "attention",
+        Stage::Ffn => "ffn",
+        _ => "stream",
+    }
+}
 
 /// A logarithmic axis in whole decades.
 struct Decades {
@@ -48,9 +70,10 @@ impl Decades {
         let step = usize::try_from((self.high - self.low + 7) / 8).unwrap_or(1).max(1);
         for decade in (self.low..=self.high).step_by(step) {
             let y = self.y(10.0_f64.powi(decade));
+            let name = if decade == EQUAL { "equal".to_owned() } else { format!("1e{decade}") };
             let _ = write!(
                 page,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{W}\"/><text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">1e{decade}</text>",
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{W}\"/><text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
                 LEFT - 6.0,
                 y + 4.0
             );
@@ -79,7 +102,11 @@ fn line(page: &mut String, class: &str, points: impl Iterator<Item = (f64, f64)>
 
 /// NMSE of every node, with the floor.
 pub(super) fn errors(found: &Comparison, page: &mut String) {
-    page.push_str("<h2>Error by node</h2><p>NMSE of each node in the order of the graph; dashed: what is noise. Equal bits lie on the lower edge.</p>");
+    page.push_str("<h2>Error by node</h2><p>NMSE of each node in the order of the graph; dashed: what is noise. Equal bits lie on the lower edge.</p><p>");
+    for (group, what) in GROUPS {
+        let _ = write!(page, "<b class=\"key {group}\">{what}</b> ");
+    }
+    page.push_str("</p>");
     let n_evals = found.rows.last().map_or(0, |row| row.eval + 1);
     let first = found.divergence.as_ref().map_or(0, |d| d.eval);
     for eval in (0..n_evals).filter(|eval| *eval < MAX_EVALS || *eval == first) {
@@ -104,11 +131,16 @@ fn errors_of(eval: usize, rows: &[&Row], found: &Comparison, page: &mut String) 
     if rows.iter().any(|row| row.floor > 0.0) {
         line(page, "floor", rows.iter().enumerate().map(|(i, row)| (x(i), axis.y(row.floor))));
     }
-    page.push_str("<path class=\"dots\" d=\"");
-    for (i, row) in rows.iter().enumerate() {
-        let _ = write!(page, "M{:.1} {:.1}h0", x(i), axis.y(row.stats.nmse));
+    for (group, _) in GROUPS {
+        let of_group = || rows.iter().enumerate().filter(|(_, row)| group_of(row.stage) == *group);
+        if of_group().next().is_some() {
+            let _ = write!(page, "<path class=\"dots {group}\" d=\"");
+            for (i, row) in of_group() {
+                let _ = write!(page, "M{:.1} {:.1}h0", x(i), axis.y(row.stats.nmse));
+            }
+            page.push_str("\"/>");
+        }
     }
-    page.push_str("\"/>");
     let first = found.divergence.as_ref().filter(|d| d.eval == eval);
     if let Some((i, first)) = first
         .and_then(|d| Some((rows.iter().position(|row| row.diverged && row.node() == d.node)?, d)))
@@ -153,9 +185,7 @@ pub(super) fn rms(found: &Comparison, page: &mut String) {
     let rows: Vec<&Row> = found
         .rows
         .iter()
-        .filter(|r| {
-            r.eval == 0 && (r.name.starts_with("l_out") || r.stage == crate::Stage::Embedding)
-        })
+        .filter(|r| r.eval == 0 && (r.name.starts_with("l_out") || r.stage == Stage::Embedding))
         .collect();
     if rows.is_empty() {
         return;
@@ -191,7 +221,7 @@ pub(super) fn logits(found: &Comparison, page: &mut String) {
     if found.tops.is_empty() {
         return;
     }
-    page.push_str("<h2>Likeliest tokens</h2><p>The highest logits behind each evaluation: <b class=\"A\">A</b> above, <b class=\"B\">B</b> below. A bar ends at the logit; ids are written beside it.</p>");
+    page.push_str("<h2>Likeliest tokens</h2><p>The highest logits behind each evaluation: <b class=\"A\">A</b> on the left, <b class=\"B\">B</b> on the right. Beside each bar the id and its logit.</p>");
     for top in found.tops.iter().take(MAX_EVALS) {
         logits_of(top, page);
     }

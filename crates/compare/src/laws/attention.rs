@@ -1,5 +1,6 @@
 //! Attention: which keys, heads, cells and scale explain a side's scores, weights and sums.
 
+use crate::pair::Pair;
 use crate::stats::nmse;
 use crate::view::{Found, View};
 use crate::{TraceError, TraceHparams};
@@ -189,6 +190,20 @@ impl Reading {
             (false, text.to_owned())
         })
     }
+}
+
+/// Cells of the cache that hold zeros on A and not on B.
+pub(crate) fn empty_cells(pair: &Pair) -> Option<String> {
+    let is_empty = |row: &[f64]| row.iter().all(|x| *x == 0.0);
+    let rows = pair.a.chunks_exact(pair.n_cols).zip(pair.b.chunks_exact(pair.n_cols)).enumerate();
+    let empty: Vec<usize> =
+        rows.filter(|(_, (a, b))| is_empty(a) && !is_empty(b)).map(|(i, _)| i).collect();
+    let first = empty.first()?;
+    let others = match empty.len() - 1 {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    Some(format!("cell {first}{others} holds zeros on A: nothing was written there"))
 }
 
 /// How a side turns scores into weights.

@@ -48,6 +48,55 @@ thread_local! {
     static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+impl Oracle {
+    /// What attention computes on its way, for a trace. Cells that a token does not see have weight zero, and a score
+    /// of zero if they are ahead of it.
+    fn scores(&self, at: &Attend<'_, Self>) -> Scores<f64> {
+        let Attend { cache, il, heads, batch, q, .. } = at;
+        let (n_tokens, size) = (batch.len(), heads.n_embd_head);
+        let n_kv = batch.iter().map(|t| t.pos + 1).max().unwrap_or(0);
+        let cell = |h: usize, t: usize, pos: usize| {
+            cache.at(*il, batch[t].seq, pos) + h * heads.n_head_kv / heads.n_head * size
+        };
+        let mut kq = vec![0.0; heads.n_head * n_tokens * n_kv];
+        token_rows(&self.pool, n_kv, &mut kq, |i, row| {
+            let (h, t) = (i / n_tokens, i % n_tokens);
+            let q = &q[(t * heads.n_head + h) * size..][..size];
+            for (pos, score) in row.iter_mut().enumerate().take(batch[t].pos + 1) {
+                *score = q.iter().zip(&cache.k[cell(h, t, pos)..]).map(|(q, k)| q * k).sum();
+            }
+        });
+        let capped = heads.softcap.map(|cap| {
+            let of = |x: &[f64], f: &dyn Fn(f64) -> f64| x.iter().map(|x| f(*x)).collect();
+            let divided: Vec<f64> = of(&kq, &|x| x / f64::from(cap));
+            let tanh: Vec<f64> = of(&divided, &f64::tanh);
+            let capped = of(&tanh, &|x| x * f64::from(cap));
+            [divided, tanh, capped]
+        });
+        let mut weights = capped.as_ref().map_or_else(|| kq.clone(), |[.., capped]| capped.clone());
+        token_rows(&self.pool, n_kv, &mut weights, |i, row| {
+            let pos = batch[i % n_tokens].pos;
+            let scaled = |cell: usize, x: f64| {
+                if heads.sees(pos, cell) { x * heads.scale.exact } else { f64::NEG_INFINITY }
+            };
+            row.iter_mut().enumerate().for_each(|(cell, x)| *x = scaled(cell, *x));
+            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|x| *x = (*x - max).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|x| *x /= sum);
+        });
+        let mut kqv = vec![0.0; heads.n_head * n_tokens * size];
+        token_rows(&self.pool, size, &mut kqv, |i, row| {
+            let (h, t) = (i / n_tokens, i % n_tokens);
+            for (pos, w) in weights[i * n_kv..][..n_kv].iter().enumerate().take(batch[t].pos + 1) {
+                let v = &cache.v[cell(h, t, pos)..];
+                row.iter_mut().zip(v).for_each(|(o, v)| *o += w * v);
+            }
+        });
+        Scores { kq, capped, kq_soft_max: weights, kqv }
+    }
+}
+
 impl Arithmetic for Oracle {
     type Real = f64;
     type Matrix = FileTensor;
@@ -213,7 +262,10 @@ impl Arithmetic for Oracle {
         }
     }
 
-    fn attend(&self, at: Attend<'_, Self>, out: &mut [f64], _: Option<&mut Scores<f64>>) {
+    fn attend(&self, at: Attend<'_, Self>, out: &mut [f64], scores: Option<&mut Scores<f64>>) {
+        if let Some(scores) = scores {
+            *scores = self.scores(&at);
+        }
         let Attend { cache, il, heads, batch, q, .. } = at;
         let (n_head, size) = (heads.n_head, heads.n_embd_head);
         token_rows(&self.pool, size, out, |i, row| {
