@@ -104,7 +104,8 @@ def measure(options, name, path):
         who = "n" + "".join(str(int(value)) for value in of.values())
         compute = lambda of=of: peer(options, options.native, options.native_libs, job | of | {"scalar": False})
         rows[flags] = kept(who, compute)
-    rows["R"] = kept("r", lambda: peer(options, options.scalar, None, job | scalar))
+    if options.scalar:
+        rows["R"] = kept("r", lambda: peer(options, options.scalar, None, job | scalar))
     truth.unlink(missing_ok=True)
     return rows
 
@@ -127,7 +128,7 @@ def summarize(rows):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda names: names.split(","), help="of " + ", ".join(models()))
-    parser.add_argument("--scalar", type=Path, help="the Python of build R")
+    parser.add_argument("--scalar", type=Path, help="the Python of build R; slow, and its column is empty without it")
     parser.add_argument("--native", type=Path, help="the Python of build N")
     parser.add_argument("--native-libs", type=Path, help="a folder of N's libraries, if they are not in its Python")
     parser.add_argument("--threads", type=int, default=2)
@@ -145,8 +146,8 @@ def main():
     # What is not measured now stays from the run before.
     data = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not options.report:
-        if not (options.scalar and options.native):
-            raise SystemExit("--scalar and --native name the builds of llama.cpp")
+        if not options.native:
+            raise SystemExit("--native names the Python of build N")
         options.work.mkdir(parents=True, exist_ok=True)
         options.lockstep = options.lockstep or peers.build_lockstep()
         options.text = text(options.work)
