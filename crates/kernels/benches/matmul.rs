@@ -1,7 +1,8 @@
 //! Matrix products: GB/s of weights and GMAC/s, by type, instruction set and batch size.
 //!
-//! `cargo bench -p kernels --bench matmul -- [filter] [--threads N] [--tokens a,b,c] [--shape RxC]`, e.g. `q4_K --threads 1`.
-//! The scalar row is always there. Before it is timed, each result is compared with the scalar one, bit for bit.
+//! `cargo bench -p kernels --bench matmul -- [filter] [--threads N] [--tokens a,b,c] [--shape RxC] [--isa NAME]`, e.g. `q4_K --threads 1`.
+//! The scalar row is there unless `--isa` names another. Before it is timed, each result is compared with the first row's,
+//! bit for bit.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for developers")]
 
 use dequant::GgmlType;
@@ -33,6 +34,7 @@ struct Options {
     tokens: Vec<usize>,
     shape: (usize, usize),
     time: Duration,
+    isa: String,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
             tokens: vec![1, 2, 4, 8, 64, 512],
             shape: (2048, 2048),
             time: Duration::from_millis(200),
+            isa: String::new(),
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -57,6 +60,7 @@ impl Options {
                     let (rows, columns) = value.split_once('x').unwrap();
                     options.shape = (rows.parse().unwrap(), columns.parse().unwrap());
                 }
+                "--isa" => options.isa = value(),
                 "--ms" => options.time = Duration::from_millis(value().parse().unwrap()),
                 "--bench" => {}
                 _ => options.filter = arg,
@@ -150,6 +154,9 @@ fn main() {
             let mut want = Vec::new();
             for isa in Isa::available() {
                 if isa == Isa::Scalar && n_tokens > 4 && !want.is_empty() {
+                    continue;
+                }
+                if !isa.name().contains(&options.isa) {
                     continue;
                 }
                 let mut acts = Acts::new();

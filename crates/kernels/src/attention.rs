@@ -141,15 +141,19 @@ fn by_tiles(
     out: &mut [f32],
 ) {
     team.for_grid(&mut grid(layer, tiles, out), &|i, head, out| {
-        let mut tile = Tile::new(isa, layer, head, q, tokens, &tiles[i]);
+        let [gathered, scores, mut state, mut part] = team.take_spare();
+        let memory = [gathered, scores];
+        let mut tile = Tile::reusing(memory, isa, layer, head, q, tokens, &tiles[i]);
         let width = tile.width();
-        let mut state = tile.start();
-        let mut part = vec![0.0; state.len()];
+        tile.start_in(&mut state);
+        part.resize(state.len(), 0.0);
         for chunk in tile.chunks() {
             tile.chunk(chunk, &mut part);
             tile.merge(chunk, &part, &mut state);
         }
         tile.finish(&mut state, width, out);
+        let [gathered, scores] = tile.into_memory();
+        team.give_back([gathered, scores, state, part]);
     });
 }
 

@@ -167,14 +167,12 @@ impl Isa {
     /// they store at any place.
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "none can"))]
     pub(crate) fn adds_rows(self, ty: GgmlType, n_tokens: usize, n_cols: usize) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => {
-                let floats = matches!(ty, GgmlType::F16 | GgmlType::BF16 | GgmlType::F32);
-                !floats && crate::x86_64::avx512::linear::adds(n_tokens, n_cols)
-            }
-            _ => false,
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Avx512(_) = self {
+            let floats = matches!(ty, GgmlType::F16 | GgmlType::BF16 | GgmlType::F32);
+            return !floats && crate::x86_64::avx512::linear::adds(n_tokens, n_cols);
         }
+        false
     }
 
     /// Whether its kernels begin a sum of biased products with [`crate::acts::Codes::minus`].

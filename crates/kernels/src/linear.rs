@@ -31,6 +31,9 @@ use std::ops::Range;
 /// Tokens that are multiplied with a group of rows before the next group is begun: their activations stay in the
 /// second-level cache, their sums in the first. Half a micro-batch of 512, rounded up to whole tiles.
 const SWEEP: usize = 260;
+/// Codes of activations that may stay there, in bytes: short rows are taken by twice as many tokens, so that weights are
+/// unpacked half as often.
+const SWEEP_BYTES: usize = 400 << 10;
 /// The most groups of rows that a kernel takes together.
 const MAX_GROUPS: usize = 4;
 /// From this many tokens on, threads take groups of rows as they come.
@@ -180,6 +183,14 @@ impl<'a> Product<'a> {
         }
     }
 
+    /// Tokens of a sweep that stores its sums where the output is.
+    fn sweep_tokens(&self) -> usize {
+        match self.kernel {
+            Kernel::Quant(..) => (SWEEP_BYTES / self.w.n_cols().max(1)).clamp(SWEEP, 2 * SWEEP),
+            Kernel::Float(..) => SWEEP,
+        }
+    }
+
     /// `rows` of some tokens in portions of at most `n` tokens and `step` rows: (tokens, rows).
     fn portions(
         &self,
@@ -201,7 +212,7 @@ impl<'a> Product<'a> {
     fn store(&self, all: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
         let (first_token, first) = (all.start, rows.start);
         let step = ROWS * self.isa.groups(all.len());
-        for (tokens, rows) in self.portions(all, rows, SWEEP, step) {
+        for (tokens, rows) in self.portions(all, rows, self.sweep_tokens(), step) {
             let groups = self.w.groups(rows.start / ROWS..rows.end / ROWS);
             let out_rows = tokens.start - first_token..tokens.end - first_token;
             let mut to = out.target(out_rows, rows.start - first..rows.end - first);

@@ -87,6 +87,8 @@ pub struct Team {
     turn: Mutex<()>,
     /// Numbers for the duration of an operation.
     scratch: Mutex<Vec<f32>>,
+    /// Memory of parts of jobs that are over, for the next ones.
+    spare: Mutex<Vec<[Vec<f32>; 4]>>,
     /// `None` with one thread.
     pool: Option<rayon::ThreadPool>,
     workers: Vec<JoinHandle<()>>,
@@ -119,8 +121,15 @@ impl Team {
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let (turn, scratch) = (Mutex::new(()), Mutex::new(Vec::new()));
-        let mut team = Self { shared, n_threads, turn, scratch, pool: None, workers: Vec::new() };
+        let mut team = Self {
+            shared,
+            n_threads,
+            turn: Mutex::new(()),
+            scratch: Mutex::new(Vec::new()),
+            spare: Mutex::new(Vec::new()),
+            pool: None,
+            workers: Vec::new(),
+        };
         if n_threads > 1 {
             team.start_workers()?;
         }
@@ -187,6 +196,16 @@ impl Team {
             scratch.resize(n, 0.0);
         }
         f(&mut scratch[..n])
+    }
+
+    /// Vectors with memory that has been used before, if there are any: what is in them is unknown.
+    pub(crate) fn take_spare(&self) -> [Vec<f32>; 4] {
+        lock(&self.spare).pop().unwrap_or_default()
+    }
+
+    /// Keeps them for [`Self::take_spare`]: at most as many as are taken at the same time.
+    pub(crate) fn give_back(&self, vectors: [Vec<f32>; 4]) {
+        lock(&self.spare).push(vectors);
     }
 
     /// The part of `0..n` that belongs to `tid` when `n` is dealt out contiguously in units of `grain`.

@@ -37,14 +37,33 @@ impl<'a> Tile<'a> {
         tokens: &[(usize, usize)],
         range: &Range<usize>,
     ) -> Self {
+        Self::reusing([const { Vec::new() }; 2], isa, layer, head, q, tokens, range)
+    }
+
+    /// The same in memory of [`Self::into_memory`].
+    pub(super) fn reusing(
+        [mut gathered, mut scores]: [Vec<f32>; 2],
+        isa: Isa,
+        layer: &'a Attention<'a>,
+        head: usize,
+        q: &[f32],
+        tokens: &[(usize, usize)],
+        range: &Range<usize>,
+    ) -> Self {
         let dk = layer.cache.shape().n_embd_head_k;
         let group = layer.group() * dk;
         let (seq, pos) = tokens[range.start];
         let rows = q.chunks_exact(layer.n_head * dk).skip(range.start).take(range.len());
-        let mut gathered = Vec::with_capacity(range.len() * group);
+        gathered.clear();
         rows.for_each(|row| gathered.extend_from_slice(&row[head * group..][..group]));
-        let scores = vec![0.0; gathered.len() / dk * CHUNK];
+        // What was there is overwritten before it is read, as it is from chunk to chunk.
+        scores.resize(gathered.len() / dk * CHUNK, 0.0);
         Self { isa, layer, head, seq, positions: pos..pos + range.len(), q: gathered, scores }
+    }
+
+    /// The memory, for the next tile.
+    pub(super) fn into_memory(self) -> [Vec<f32>; 2] {
+        [self.q, self.scores]
     }
 
     pub(super) fn width(&self) -> usize {
@@ -70,9 +89,16 @@ impl<'a> Tile<'a> {
 
     /// The state before the first chunk.
     pub(super) fn start(&self) -> Vec<f32> {
-        let mut state = vec![0.0; self.n_queries() * self.width()];
-        state.iter_mut().step_by(self.width()).for_each(|m| *m = f32::NEG_INFINITY);
+        let mut state = Vec::new();
+        self.start_in(&mut state);
         state
+    }
+
+    /// The same in memory that is there.
+    pub(super) fn start_in(&self, state: &mut Vec<f32>) {
+        state.clear();
+        state.resize(self.n_queries() * self.width(), 0.0);
+        state.iter_mut().step_by(self.width()).for_each(|m| *m = f32::NEG_INFINITY);
     }
 
     /// Computes a chunk's partial results into the start of `part`, `[n_queries, width]`. Rows of queries that see nothing of it are

@@ -36,10 +36,11 @@ pub(crate) struct GatedScratch {
 const COLUMNS: usize = 32;
 
 /// Columns of a part that holds whole blocks of every form; `None` if there are no such parts, or so few that some
-/// thread would have a sixteenth more to do than its share.
+/// thread would have a sixteenth more to do than its share. (Of many tokens, blocks of 256 are dealt out by [`SWEEP`].)
 fn unit(team: &Team, forms: ActForms, n_ff: usize, n_tokens: usize) -> Option<usize> {
     let unit = if forms.contains(ActForm::Q8_K) { 256 } else { COLUMNS };
-    let n_parts = n_ff / unit * if n_tokens < DYNAMIC_FROM { 1 } else { n_tokens.div_ceil(SWEEP) };
+    let many = unit > COLUMNS && n_tokens >= DYNAMIC_FROM;
+    let n_parts = n_ff / unit * if many { n_tokens.div_ceil(SWEEP) } else { 1 };
     let most = n_parts.div_ceil(team.n_threads()) * team.n_threads();
     (n_ff.is_multiple_of(unit) && 16 * most <= 17 * n_parts).then_some(unit)
 }
@@ -65,12 +66,13 @@ pub fn gated(
         return false;
     };
     let few = n_tokens < DYNAMIC_FROM;
+    let products = [what.gate, what.up].map(|w| Product::new(isa, w, acts, None, false));
+    let sweep = if unit > COLUMNS { SWEEP } else { products[0].sweep_tokens() };
     let cut = Cut {
-        n_tokens: SWEEP / isa.tile() * isa.tile(),
+        n_tokens: sweep / isa.tile() * isa.tile(),
         n_cols: unit,
         schedule: if few { Schedule::Static } else { Schedule::Dynamic },
     };
-    let products = [what.gate, what.up].map(|w| Product::new(isa, w, acts, None, false));
     let mut states = std::mem::take(next.gated_scratch());
     states.resize_with(states.len().max(team.n_threads()), GatedScratch::default);
     let mut field = next.field(isa, forms, n_tokens, n_ff);

@@ -43,21 +43,31 @@ pub(crate) fn soften(
 ) {
     let start = seen.start / BLOCK * BLOCK;
     let x = &mut scores[start..seen.end.next_multiple_of(BLOCK)];
-    for x in x.iter_mut() {
-        *x *= scale;
-    }
-    if let Some(cap) = softcap {
-        for x in x.iter_mut() {
-            *x = math::tanh(*x / cap) * cap;
-        }
-    }
-    x[..seen.start - start].fill(f32::NEG_INFINITY);
-    x[seen.end - start..].fill(f32::NEG_INFINITY);
     let mut lanes = [f32::NEG_INFINITY; BLOCK];
-    for block in x.as_chunks::<BLOCK>().0 {
-        for (lane, &x) in lanes.iter_mut().zip(block) {
-            // A NaN is passed over here and reaches the sum.
-            *lane = if x > *lane { x } else { *lane };
+    if softcap.is_none() && *seen == (start..start + x.len()) {
+        // The same at once, where there is nothing between the two steps.
+        for block in x.as_chunks_mut::<BLOCK>().0 {
+            for (lane, x) in lanes.iter_mut().zip(block) {
+                *x *= scale;
+                *lane = if *x > *lane { *x } else { *lane };
+            }
+        }
+    } else {
+        for x in x.iter_mut() {
+            *x *= scale;
+        }
+        if let Some(cap) = softcap {
+            for x in x.iter_mut() {
+                *x = math::tanh(*x / cap) * cap;
+            }
+        }
+        x[..seen.start - start].fill(f32::NEG_INFINITY);
+        x[seen.end - start..].fill(f32::NEG_INFINITY);
+        for block in x.as_chunks::<BLOCK>().0 {
+            for (lane, &x) in lanes.iter_mut().zip(block) {
+                // A NaN is passed over here and reaches the sum.
+                *lane = if x > *lane { x } else { *lane };
+            }
         }
     }
     let max = tree_max(&lanes);

@@ -11,7 +11,7 @@ use crate::acts::Floats;
 use crate::format::{Float, FloatKind};
 use crate::isa::Avx512Bf16;
 use crate::team::Target;
-use crate::x86_64::unpack::prefetch;
+use crate::x86_64::unpack::prefetch_one_of;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -136,7 +136,7 @@ unsafe fn stream<W: Float, const T: usize, const G: usize>(
             for (w, group) in w.iter_mut().zip(groups) {
                 let from = group.add(i * W::UNIT_BYTES);
                 if i * W::UNIT_BYTES % 64 == 0 {
-                    prefetch(from, 64);
+                    prefetch_one_of::<G>(from, 64);
                 }
                 *w = column::<W>(from);
             }
@@ -304,7 +304,7 @@ unsafe fn pair_tile<const T: usize, const G: usize>(w: [*const u8; G], x: &[u32]
         for (line, w) in lines.iter_mut().zip(w) {
             // SAFETY: a line of each group.
             unsafe {
-                prefetch(w.add(64 * pair), 64);
+                prefetch_one_of::<G>(w.add(64 * pair), 64);
                 *line = bf16(_mm512_loadu_si512(w.add(64 * pair).cast()));
             }
         }
