@@ -10,8 +10,9 @@ scalar build R and its native build N (golden/README.md has both), N with each o
 attention off and on; the closest of the four counts. The text is golden/text: prompts of code, tables
 and several languages, and a chapter; its tokens are computed in chunks of 512, and all rows of logits are compared.
 
-Needs numpy, which the Python of a build of llama.cpp has, and half an hour on two cores. Writes the table into
-bench/RESULTS.md, together with what bench/peers/run.py measured.
+Needs numpy, which the Python of a build of llama.cpp has, and half an hour on two cores. What was computed stays in the
+folder --work, so that an interrupted run goes on where it was. Writes the table into bench/RESULTS.md, together with
+what bench/peers/run.py measured.
 """
 
 import argparse
@@ -73,21 +74,39 @@ def peer(options, python, libs, job):
     return json.loads(peers.call(python, KL / "peer.py", json.dumps(job), env=env))
 
 
+def fast_rows(options, name, path, truth):
+    """The rows of lockstep."""
+    fast = lockstep_logits(options, path, "fast", options.work / f"{name}-fast.npy")
+    rows = kl_rows(np.load(truth, mmap_mode="r"), np.load(fast, mmap_mode="r")).tolist()
+    fast.unlink()
+    return rows
+
+
 def measure(options, name, path):
     """Rows of KL divergence by who computed them."""
-    truth = options.work / f"{name}-oracle.npy"
-    if not truth.exists():
-        lockstep_logits(options, path, "oracle", truth)
-    fast = lockstep_logits(options, path, "fast", options.work / f"{name}-fast.npy")
-    rows = {"fast": kl_rows(np.load(truth, mmap_mode="r"), np.load(fast, mmap_mode="r")).tolist()}
-    fast.unlink()
+    # What is kept is of this text, this model and, of lockstep, this binary.
+    inputs = hashlib.sha256(f"{sha256(options.text)} {sha256(path)} {N_CTX} {N_CHUNK}".encode()).hexdigest()[:16]
+    truth = options.work / f"{name}-oracle-{inputs}.npy"
+
+    def kept(who, compute):
+        file = options.work / f"{name}-{who}-{inputs}.json"
+        if not file.exists():
+            if not truth.exists():
+                lockstep_logits(options, path, "oracle", truth)
+            rows = compute()
+            file.write_text(json.dumps(rows))
+        return json.loads(file.read_text())
+
     job = {"model": str(path), "truth": str(truth)}
     scalar = {"scalar": True, "repack": False, "flash": False}
-    rows["R"] = peer(options, options.scalar, None, job | scalar)
+    rows = {"fast": kept(f"fast-{sha256(options.lockstep)[:12]}", lambda: fast_rows(options, name, path, truth))}
     for flags, of in NATIVE.items():
-        rows[flags] = peer(options, options.native, options.native_libs, job | of | {"scalar": False})
-    if not options.keep:
-        truth.unlink()
+        who = "n" + "".join(str(int(value)) for value in of.values())
+        compute = lambda of=of: peer(options, options.native, options.native_libs, job | of | {"scalar": False})
+        rows[flags] = kept(who, compute)
+    if options.scalar:
+        rows["R"] = kept("r", lambda: peer(options, options.scalar, None, job | scalar))
+    truth.unlink(missing_ok=True)
     return rows
 
 
@@ -109,13 +128,12 @@ def summarize(rows):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda names: names.split(","), help="of " + ", ".join(models()))
-    parser.add_argument("--scalar", type=Path, help="the Python of build R")
+    parser.add_argument("--scalar", type=Path, help="the Python of build R; slow, and its column is empty without it")
     parser.add_argument("--native", type=Path, help="the Python of build N")
     parser.add_argument("--native-libs", type=Path, help="a folder of N's libraries, if they are not in its Python")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lockstep", type=Path, help="a binary; else it is built")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="models and logits; gigabytes")
-    parser.add_argument("--keep", action="store_true", help="keep the logits of the oracle for another run")
     parser.add_argument("--report", action="store_true", help="only the report")
     return parser.parse_args()
 
@@ -128,8 +146,8 @@ def main():
     # What is not measured now stays from the run before.
     data = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not options.report:
-        if not (options.scalar and options.native):
-            raise SystemExit("--scalar and --native name the builds of llama.cpp")
+        if not options.native:
+            raise SystemExit("--native names the Python of build N")
         options.work.mkdir(parents=True, exist_ok=True)
         options.lockstep = options.lockstep or peers.build_lockstep()
         options.text = text(options.work)

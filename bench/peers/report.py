@@ -106,10 +106,10 @@ def kl_table(results):
         "| model | tokens | fast | N | its flags | R | fast − N |",
         "|---|---:|---:|---:|---|---:|---:|",
     ]
-    micro = lambda kl: f"{kl * 1e6:.3g}" if kl * 1e6 < 1000 else f"{kl * 1e6:.0f}"
+    micro = lambda kl: "–" if kl is None else f"{kl * 1e6:.3g}" if kl * 1e6 < 1000 else f"{kl * 1e6:.0f}"
     for r in results:
-        fast, native, scalar = (r["mean"][who] for who in ("fast", r["native"], "R"))
-        low, high = (f"{x * 1e6:+.2g}" for x in r["difference"])
+        fast, native, scalar = (r["mean"].get(who) for who in ("fast", r["native"], "R"))
+        low, high = (f"{x * 1e6:+.3g}" for x in r["difference"])
         lines.append(f"| {r['description']} | {r['n_tokens']} | {micro(fast)} | {micro(native)} | `{r['native']}` "
                      f"| {micro(scalar)} | {low} to {high} |")
     return lines
