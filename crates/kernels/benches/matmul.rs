@@ -121,15 +121,8 @@ fn main() {
         if n_cols % ty.block_elems() != 0 {
             continue;
         }
-        let w = Matrix::pack(
-            Isa::detect(),
-            ty,
-            n_rows,
-            n_cols,
-            &rng.weights(ty, n_rows * n_cols),
-            &team,
-            &Arena::new(),
-        );
+        let bytes = rng.weights(ty, n_rows * n_cols);
+        let w = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team, &Arena::new());
         let w = w.unwrap();
         for &n_tokens in &options.tokens {
             let x: Vec<f32> = (0..n_tokens * n_cols).map(|_| rng.symmetric()).collect();

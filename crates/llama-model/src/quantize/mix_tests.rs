@@ -64,12 +64,11 @@ fn models() -> Vec<Model> {
             "70B" => 64 / 8,
             "135M tied" => 9 / 3,
             "one layer" => 8 / 4,
-            "8 experts" | "8 experts, split" => 32 / 8,
-            "16 experts" => 16 / 4,
+            // 32 heads on 8, 16 on 4, 40 on 10.
+            "8 experts" | "8 experts, split" | "16 experts" | "phi3" => 4,
             "falcon" => 71,
             "falcon wide" => 128 / 8,
             "qwen2" => 14 / 2,
-            "phi3" => 40 / 10,
             _ => 1,
         };
     }
