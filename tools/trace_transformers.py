@@ -14,7 +14,7 @@ computed by transformers itself; hooks on its modules and on its calls of PyTorc
 - In the last layer all rows are there, where llama.cpp keeps only those of the output.
 - With --dtype f64 transformers still computes norms, the softmax and RoPE's angles in f32.
 
-Llama (and Mistral) and Qwen2 are known. Values go to disk as they come: memory does not grow with the trace.
+Made for Llama, and tried on it; Mistral and Qwen2 are let through untried. Values go to disk as they come: memory does not grow with the trace.
 """
 
 import argparse
