@@ -15,7 +15,7 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| CliError::stdout(&e))
 }
 
-/// Writes a model's text to standard output as [`print`] does; on a terminal, with the characters that would drive it
+/// Writes a model's text to standard output as [`print()`] does; on a terminal, with the characters that would drive it
 /// as escapes.
 pub(crate) fn print_text(text: &str) -> Result<(), CliError> {
     if io::stdout().is_terminal() { print(&printable(text)) } else { print(text) }
