@@ -209,6 +209,10 @@ impl Chat {
     pub(super) fn known_ids(&self) -> Option<&[u32]> {
         self.known.as_ref().map(|known| known.ids.as_slice())
     }
+
+    pub(super) fn known_text(&self) -> Option<&str> {
+        self.known.as_ref().map(|known| known.text.as_str())
+    }
 }
 
 impl Known {
