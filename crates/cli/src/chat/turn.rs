@@ -186,7 +186,7 @@ impl Chat {
     fn full(&self, n_ids: usize) -> CliError {
         let n_ctx = self.engine.context.n_ctx();
         let what_to_do = match self.settings.context_shift {
-            false => "/undo, /clear, /set context-shift on, or a larger --ctx-size",
+            false => "/undo, /clear, /set context-shift on (--context-shift), a larger --ctx-size",
             true => "a shorter message or a larger --ctx-size",
         };
         let text = format!(
@@ -208,6 +208,10 @@ impl Chat {
 impl Chat {
     pub(super) fn known_ids(&self) -> Option<&[u32]> {
         self.known.as_ref().map(|known| known.ids.as_slice())
+    }
+
+    pub(super) fn known_text(&self) -> Option<&str> {
+        self.known.as_ref().map(|known| known.text.as_str())
     }
 }
 
