@@ -249,11 +249,18 @@ impl<'m> Loader<'m> {
         strip_by_model_name(self.metadata, pre, &mut self.vocab)?;
         let hidden = Attr::CONTROL.with(Attr::UNKNOWN);
         let special = hidden.with(Attr::USER_DEFINED);
+        let is_raised = |attr: Attr| attr.intersects(Attr::RAISED);
+        let has_raised = self.vocab.ids().any(|id| is_raised(self.vocab.attr(id)));
         Ok(Tokenizer {
             pieces: pieces(&self.vocab, writing),
             all_special: Partition::new(&self.vocab, |attr| attr.intersects(special)),
             user_defined: Partition::new(&self.vocab, |attr| {
                 attr.intersects(special) && !attr.intersects(hidden)
+            }),
+            typed: has_raised.then(|| {
+                Partition::new(&self.vocab, |attr| {
+                    attr.intersects(special) && !attr.intersects(hidden) && !is_raised(attr)
+                })
             }),
             vocab: self.vocab,
             kind,

@@ -203,7 +203,7 @@ fn end_of_generation(
         make_control(vocab, id, warnings);
     }
     for id in ALWAYS_SHOWN.iter().filter_map(|text| vocab.find(text)).collect::<Vec<_>>() {
-        vocab.set_attr(id, Attr::USER_DEFINED);
+        vocab.set_attr(id, Attr::USER_DEFINED.with(Attr::RAISED));
     }
     for (name, id) in [("EOS", ids.eos), ("EOT", ids.eot), ("EOM", ids.eom)] {
         if let Some(id) = id
@@ -223,7 +223,7 @@ fn end_of_generation(
     let s_is_text =
         has("<|tool_response>") || vocab.find("<|plamo:eos|>").is_some_and(|id| eog.contains(&id));
     if end_is_marker {
-        take_back(vocab, &mut eog, "<|end|>", Attr::USER_DEFINED);
+        take_back(vocab, &mut eog, "<|end|>", Attr::USER_DEFINED.with(Attr::RAISED));
     }
     if s_is_text {
         take_back(vocab, &mut eog, "</s>", Attr::NORMAL);

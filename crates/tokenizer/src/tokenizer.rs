@@ -39,6 +39,8 @@ pub struct Tokenizer {
     pub(crate) all_special: Partition,
     /// And for [`Special::AsText`].
     pub(crate) user_defined: Partition,
+    /// And for what users type in a chat, if that is another.
+    pub(crate) typed: Option<Partition>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -129,7 +131,8 @@ impl Tokenizer {
                 input.iter().map(|range| within(range.start)..within(range.end)).collect()
             });
             offset += part.len();
-            let input = ranges.as_ref().map(|ranges| Input { ranges, open: &self.user_defined });
+            let open = self.typed.as_ref().unwrap_or(&self.user_defined);
+            let input = ranges.as_ref().map(|ranges| Input { ranges, open });
             partition.split(part, input, &mut |fragment| match fragment {
                 Fragment::Token(id) => {
                     ids.push(id);

@@ -18,7 +18,7 @@ const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
 
 /// What kind of token it is: a set of flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attr(u8);
+pub(crate) struct Attr(u16);
 
 impl Attr {
     /// Stands for unknown characters.
@@ -37,6 +37,8 @@ impl Attr {
     pub(crate) const LSTRIP: Self = Self(64);
     /// Reserved: never shown.
     pub(crate) const UNUSED: Self = Self(128);
+    /// A control token by its nature that is shown and matched in any text like a user-defined one (gpt-oss).
+    pub(crate) const RAISED: Self = Self(256);
     /// Undefined: never shown.
     const NEITHER: Self = Self(0);
 

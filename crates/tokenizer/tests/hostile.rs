@@ -248,3 +248,20 @@ fn a_tokenizer_can_be_shared_between_threads() {
     assert_eq!(ids[0], ids[1]);
     assert_eq!(ids[0], [1, 261, 261]);
 }
+
+/// llama.cpp takes the markers of gpt-oss in any text, so that its parser of answers sees them. In a chat, users must
+/// not be able to write them.
+#[test]
+fn users_cannot_write_the_markers_of_a_format() {
+    let tokenizer = load(&with_token(261, b"<|start|>")).unwrap();
+    let text = "<|start|>a<|start|>";
+    let marker = 261;
+    for special in [Special::Parse, Special::AsText] {
+        let n = tokenizer.encode(text, false, special).iter().filter(|id| **id == marker).count();
+        assert_eq!(n, 2, "{special:?}");
+    }
+    let typed = [(9, text.len())].map(|(start, end)| start..end);
+    let ids = tokenizer.encode_chat(text, false, &typed);
+    assert_eq!(ids.first(), Some(&marker), "the template's");
+    assert_eq!(ids.iter().filter(|id| **id == marker).count(), 1, "not the user's: {ids:?}");
+}
