@@ -15,12 +15,23 @@ fn traces_prompt_and_steps_and_what_is_asked_for() {
     let ids = ["--ids", "504,3575,282,4649,314", "-o", &all, "--all", "--numerics", "reference"];
     run(&[&["trace", arg(&model), "--steps", "2"], &ids[..]].concat()).expect_success();
     let trace = TraceFile::open(all.as_ref()).unwrap();
-    // As many as llama.cpp's callback delivers, and a K and a V of each layer.
-    assert_eq!(trace.nodes().len(), 3 * (606 + 60));
+    // As many as llama.cpp's callback delivers, a K and a V of each layer, and the rotations.
+    assert_eq!(trace.nodes().len(), 3 * (606 + 60 + 1));
     let evals: Vec<_> = trace.info().evals.iter().map(|e| (e.n_past, e.tokens.len())).collect();
     assert_eq!(evals, [(0, 5), (5, 1), (6, 1)]);
     assert_eq!(trace.node(2, "cache_v_l29", 0).unwrap().shape, [7, 192]);
     assert_eq!(trace.info().model_sha256.len(), 64);
+    // Pairs are neighbors in this model: cosine, sine, cosine, sine, ...
+    for (eval, first) in [(0, 0.0), (2, 6.0_f64)] {
+        let table = trace.node(eval, "rope_table", 0).unwrap();
+        let values = trace.values(table).unwrap();
+        for (i, row) in values.chunks_exact(64).enumerate() {
+            let angle = first + i as f64;
+            assert!((row[0] - angle.cos()).abs() < 1e-6, "{eval}, {i}: {}", row[0]);
+            assert!((row[1] - angle.sin()).abs() < 1e-6, "{eval}, {i}: {}", row[1]);
+            assert!(row[62] > 0.99 && row[63].abs() < 0.01, "the slowest pair");
+        }
+    }
 
     // The same tokens in f64, only the layers' outputs.
     let like = ["--like", &all, "--numerics", "oracle", "--nodes", "l_out-*", "-o", &few];

@@ -15,6 +15,9 @@ const MEASURABLE: f64 = 1e-8;
 const NOISIER: f64 = 100.0;
 /// f32 sums in another order: n * eps^2 with a wide margin for cancellation.
 const F32_NOISE: f64 = 1e-10;
+/// Angles multiplied up in f32 from pair to pair: an angle is off by its rounding times the pair's number, up to 3e-4
+/// at thousands of positions, and a cosine by as much.
+const ANGLE_NOISE: f64 = 1e-7;
 /// Activations rounded to 8 bits with one scale for 32 of them: each is off by at most half a step of amax/127,
 /// uniformly, so by amax^2 / (12 * 127^2) in the mean square, and amax^2 is at most 32 mean squares of the block.
 const ACTIVATION_NOISE: f64 = 32.0 / (12.0 * 127.0 * 127.0);
@@ -156,6 +159,9 @@ impl Floors {
     /// What a single node may add whatever came before: codes of activations that fall to the other side, or sums
     /// in another order.
     fn local(&mut self, node: &Node) -> f64 {
+        if is_angles(node) {
+            return ANGLE_NOISE;
+        }
         if self.exact {
             return F32_NOISE;
         }
@@ -173,6 +179,11 @@ fn raise(values: &mut HashMap<usize, f64>, il: usize, value: f64) {
 /// Nodes of one kind: `l_out` of all layers.
 fn kind(node: &Node) -> (String, usize) {
     (node.label().to_owned(), node.occurrence)
+}
+
+/// Whether a node is a table of cosines and sines.
+fn is_angles(node: &Node) -> bool {
+    node.label().starts_with("rope_table")
 }
 
 /// Whether a node comes before any product: the embedding, and the first norm. A trace need not have the products

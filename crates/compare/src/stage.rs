@@ -135,6 +135,7 @@ pub(crate) fn stage_of(node: &Node) -> Stage {
         "ffn_inp" | "l_out" => Stage::Residual,
         "result_output" => Stage::OutputProjection,
         "node" if matches!(op, Some("MUL_MAT" | "ADD")) => Stage::AttentionOutput,
+        _ if label.starts_with("rope_table") => Stage::Rope,
         _ if label.contains("embd") || label.starts_with("inp_") => Stage::Embedding,
         _ if label.contains("norm") => Stage::RmsNorm,
         _ if label.starts_with("cache_") => Stage::KvCache,

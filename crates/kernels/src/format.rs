@@ -92,6 +92,7 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     const HEADER: HeaderKind;
 
     /// Whether codes (or what the table has) are signed bytes. Others are below 128.
+    #[cfg(target_arch = "x86_64")]
     const SIGNED: bool = Self::BITS == 8 || Self::TABLE.is_some() && Self::BIAS == 0;
     /// Columns of a block.
     const K: usize = <Self::Block as dequant::Block>::N_ELEMS;

@@ -22,6 +22,7 @@ use crate::context::BatchToken;
 use crate::hparams::Factor;
 use crate::trace::Tracer;
 use crate::weights::{Linear, Net, Norm};
+use kernels::RopeKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One evaluation of the network: what stays the same from layer to layer.
@@ -47,6 +48,9 @@ impl<A: Arithmetic> Pass<'_, A> {
         for (positions, ropes) in ws.positions.iter_mut().zip(&net.ropes) {
             net.arith.positions(ropes.of(self.n_ctx), self.batch, positions);
         }
+        if self.trace.wants_rope_tables() {
+            self.rope_tables(ws);
+        }
         let n_outputs = self.batch.iter().filter(|t| t.output).count();
         for (il, layer) in net.layers.iter().enumerate() {
             if self.cancel.load(Ordering::Relaxed) {
@@ -62,6 +66,24 @@ impl<A: Arithmetic> Pass<'_, A> {
         }
         self.result(ws, n_outputs, logits);
         Ok(())
+    }
+
+    /// The rotations of the batch's positions: what becomes of pairs (1, 0). So the first of each pair is the cosine,
+    /// the second the sine, in the arithmetic's own numbers.
+    fn rope_tables(&mut self, ws: &Workspace<A>) {
+        let (net, n_rot) = (self.net, self.net.hp.rope.n_rot);
+        let is_first = |i: usize| match net.hp.rope.kind {
+            RopeKind::Norm => i.is_multiple_of(2),
+            RopeKind::Neox => i < n_rot / 2,
+        };
+        let element = |i: usize| A::Real::from_f32(if is_first(i) { 1.0 } else { 0.0 });
+        let pairs: Vec<A::Real> = (0..n_rot).map(element).collect();
+        for (i, ropes) in net.ropes.iter().enumerate().filter(|_| n_rot > 0) {
+            let mut table = pairs.repeat(self.batch.len());
+            net.arith.rotate(ropes.of(self.n_ctx), &ws.positions[i], &mut table, n_rot);
+            let label = if i == 0 { "rope_table" } else { "rope_table_swa" };
+            self.trace.node("ROPE", label, None, &[n_rot], &table);
+        }
     }
 
     /// Rows of the embedding matrix into the residual stream.

@@ -44,6 +44,12 @@ pub trait Trace {
     fn fused(&self) -> bool {
         false
     }
+
+    /// Whether the rotations of the batch's positions are wanted as well, which are no nodes of llama.cpp's graph:
+    /// `rope_table`, and `rope_table_swa` where layers with a window have another one, `[n_tokens, n_rot]`.
+    fn rope_tables(&self) -> bool {
+        false
+    }
 }
 
 /// The forward pass's end of a trace: does nothing, at no cost, when nobody listens.
@@ -63,6 +69,11 @@ impl<'a> Tracer<'a> {
     /// Whether every node has to appear.
     pub(crate) fn sees_all(&self) -> bool {
         self.sink.as_ref().is_some_and(|sink| !sink.fused())
+    }
+
+    /// Whether [`Trace::rope_tables`] are wanted.
+    pub(crate) fn wants_rope_tables(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.rope_tables())
     }
 
     /// Hands a node over. `n` is the size of the innermost dimensions, outermost first; the remaining one is

@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   lockstep chat                                   talk to the default model
-  lockstep chat gemma3-270m -c 4096 --system \"You are terse.\"
+  lockstep chat qwen2.5-coder-0.5b -c 4096 --system \"You are terse.\"
   lockstep chat model.gguf --temp 0 --context-shift
   lockstep chat --load chat.json                  go on where /save left off
 

@@ -53,7 +53,11 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub(crate) kv_cache: bool,
 
-    /// Everything there is: --attention --kv-cache
+    /// Also the rotations of the tokens' positions (rope_table): a cosine and a sine for each pair
+    #[arg(long)]
+    pub(crate) rope: bool,
+
+    /// Everything there is: --attention --kv-cache --rope
     #[arg(long)]
     pub(crate) all: bool,
 

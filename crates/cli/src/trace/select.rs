@@ -7,17 +7,23 @@ pub(crate) struct Selection<'a> {
     globs: &'a [String],
     attention: bool,
     pub(super) kv_cache: bool,
+    pub(super) rope: bool,
 }
 
 impl<'a> Selection<'a> {
     pub(super) fn new(args: &'a TraceArgs) -> Self {
         let on = |flag| flag || args.all;
-        Self { globs: &args.nodes, attention: on(args.attention), kv_cache: on(args.kv_cache) }
+        Self {
+            globs: &args.nodes,
+            attention: on(args.attention),
+            kv_cache: on(args.kv_cache),
+            rope: on(args.rope),
+        }
     }
 
-    /// Everything there is.
+    /// Every node of the graph, and the cache.
     pub(crate) fn all() -> Self {
-        Self { globs: &[], attention: true, kv_cache: true }
+        Self { globs: &[], attention: true, kv_cache: true, rope: false }
     }
 
     /// Whether a node is wanted, by its label and its whole name.

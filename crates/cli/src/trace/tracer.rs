@@ -159,6 +159,10 @@ struct Sink<'a> {
 }
 
 impl Trace for Sink<'_> {
+    fn rope_tables(&self) -> bool {
+        self.selection.rope
+    }
+
     fn node(&mut self, name: NodeName, shape: &[usize], data: NodeData<'_>) {
         let text = name.to_string();
         if self.failed.is_some() || !self.selection.wants_node(name.label, &text) {
