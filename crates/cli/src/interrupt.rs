@@ -28,12 +28,12 @@ impl Interrupt {
         ctrlc::set_handler(move || {
             let flag = cancel.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let tapped_twice = last.is_some_and(|last| last.elapsed() < DOUBLE_TAP);
-            match flag {
-                Some(flag) if !flag.swap(true, Ordering::SeqCst) || tapped_twice => {
-                    last = Some(Instant::now());
-                }
-                _ => std::process::exit(Exit::Interrupted as i32),
+            let stops = flag.is_some_and(|flag| !flag.swap(true, Ordering::SeqCst));
+            // The second of two presses may come when what the first one stopped has ended already.
+            if !stops && !tapped_twice {
+                std::process::exit(Exit::Interrupted as i32);
             }
+            last = Some(Instant::now());
         })
         .map_err(|e| CliError::new("E-SIGNAL", Exit::Io, format!("cannot handle Ctrl-C: {e}")))?;
         Ok(interrupt)

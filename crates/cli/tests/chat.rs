@@ -6,9 +6,14 @@ use common::{Outcome, TempFile, arg, lockstep, run, run_with_input, smollm2};
 use golden::hostile::T1;
 use serde_json::{Value, json};
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// A chat, greedy unless the flags say otherwise.
@@ -153,24 +158,40 @@ fn ctrl_c_stops_the_answer_and_keeps_the_chat() {
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    // What is said is read all the time, so that the chat never waits for its reader.
+    let n_read = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&n_read);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = stdout.read(&mut bytes) {
+            counter.fetch_add(n, Ordering::SeqCst);
+        }
+    });
     for message in ["a", "ab"] {
+        let before = n_read.load(Ordering::SeqCst);
         writeln!(stdin, "{message}").unwrap();
         // The answer has begun, and would go on for long.
-        child.stdout.as_mut().unwrap().read_exact(&mut [0; 64]).unwrap();
+        while n_read.load(Ordering::SeqCst) < before + 64 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let id = child.id().to_string();
         // Twice: people are impatient.
         for _ in 0..2 {
             assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
         }
-        // Whatever comes now comes after the end of the answer.
-        writeln!(stdin, "/stats").unwrap();
+        let stopped = told.by_ref().any(|line| line.unwrap().contains("stopped; /retry"));
+        assert!(stopped, "the answer to {message} was not stopped");
+        // The next press is no part of this one, and all that was said has been read.
+        std::thread::sleep(Duration::from_millis(1200));
     }
     writeln!(stdin, "/set n-predict 3\nabc\n/save {}", file.display()).unwrap();
     drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert_eq!(stderr.matches("stopped; /retry").count(), 2, "{stderr}");
+    let stderr: Vec<String> = told.map_while(Result::ok).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr:?}");
+    reader.join().unwrap();
+    let stderr = stderr.join("\n");
     assert_eq!(read(&file)["messages"].as_array().unwrap().len(), 6, "{stderr}");
 }
 

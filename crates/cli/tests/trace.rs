@@ -12,7 +12,16 @@ fn traces_prompt_and_steps_and_what_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (all, few) = (path("all.safetensors"), path("few.safetensors"));
-    let ids = ["--ids", "504,3575,282,4649,314", "-o", &all, "--all", "--numerics", "reference"];
+    let ids = [
+        "--ids",
+        "504,3575,282,4649,314",
+        "-o",
+        &all,
+        "--all",
+        "--rope",
+        "--numerics",
+        "reference",
+    ];
     run(&[&["trace", arg(&model), "--steps", "2"], &ids[..]].concat()).expect_success();
     let trace = TraceFile::open(all.as_ref()).unwrap();
     // As many as llama.cpp's callback delivers, a K and a V of each layer, and the rotations.

@@ -57,7 +57,7 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub(crate) rope: bool,
 
-    /// Everything there is: --attention --kv-cache --rope
+    /// Every node of the graph and the cache: --attention --kv-cache
     #[arg(long)]
     pub(crate) all: bool,
 

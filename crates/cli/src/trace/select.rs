@@ -17,7 +17,7 @@ impl<'a> Selection<'a> {
             globs: &args.nodes,
             attention: on(args.attention),
             kv_cache: on(args.kv_cache),
-            rope: on(args.rope),
+            rope: args.rope,
         }
     }
 
