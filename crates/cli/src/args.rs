@@ -373,11 +373,16 @@ pub(crate) enum NumericsArg {
 impl NumericsArg {
     /// As the user writes it.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::Reference => "reference",
-            Self::Oracle => "oracle",
-        }
+        numerics_name(self.into())
+    }
+}
+
+/// `fast`, `reference`, `oracle`.
+pub(crate) fn numerics_name(numerics: Numerics) -> &'static str {
+    match numerics {
+        Numerics::Fast => "fast",
+        Numerics::Reference => "reference",
+        Numerics::Oracle => "oracle",
     }
 }
 

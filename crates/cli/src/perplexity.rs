@@ -15,7 +15,7 @@ use crate::{
 };
 use args::PerplexityArgs;
 use gguf_parse::Gguf;
-use llama_model::{Context, ContextOptions, LoadOptions, Model};
+use llama_model::{Context, ContextOptions, LoadOptions};
 use perplexity::{BaseReader, BaseWriter, Chunks, Divergence, NpyWriter, PerplexityError};
 use report::Report;
 use score::{Base, Score, Scorer};
@@ -40,7 +40,7 @@ pub(crate) fn perplexity(args: &PerplexityArgs, interrupt: &Interrupt) -> Result
     let gguf = Arc::new(model::open(&path)?);
     let options = LoadOptions {
         numerics: args.numerics.into(),
-        n_threads: args.threads.map_or_else(Model::default_threads, usize::from),
+        n_threads: session::n_threads(args.threads),
         isa,
     };
     let mut scorer = scorer(args, text, &path, &gguf, options.n_threads)?;

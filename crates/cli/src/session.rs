@@ -35,11 +35,8 @@ pub(crate) fn open(
             .map_err(|e| e.with_hint("; `lockstep run --raw` runs the model without it"))?,
     };
     let sampler = sampling::sampler(sampling, args.ignore_eos, path, &gguf, &tokenizer)?;
-    let options = LoadOptions {
-        numerics: args.numerics.into(),
-        n_threads: args.threads.map_or_else(Model::default_threads, usize::from),
-        isa,
-    };
+    let options =
+        LoadOptions { numerics: args.numerics.into(), n_threads: n_threads(args.threads), isa };
     let model = model::load(path, &gguf, &options)?;
     let options = args.cache.context();
     let n_ctx = match args.ctx_size {
@@ -53,6 +50,11 @@ pub(crate) fn open(
     }
     let context = Context::new(Arc::new(model), &ContextOptions { n_ctx, ..options }).at(path)?;
     Ok(Session { engine: Engine::new(tokenizer, context, sampler), template, gguf })
+}
+
+/// As many threads as asked for, else the model's default.
+pub(crate) fn n_threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(Model::default_threads, usize::from)
 }
 
 /// The instruction set of that name, if this CPU has it.

@@ -4,7 +4,7 @@ mod select;
 mod tracer;
 
 pub(crate) use select::Selection;
-pub(crate) use tracer::{Plan, Tracer, info};
+pub(crate) use tracer::{Plan, Tracer, info, likeliest};
 
 use crate::{
     errors::{At, CliError, Exit},
@@ -30,7 +30,7 @@ pub(crate) fn trace(args: &TraceArgs, interrupt: &Interrupt) -> Result<Exit, Cli
     let evals = source.evals(&path, &gguf)?;
     let options = LoadOptions {
         numerics: args.numerics.into(),
-        n_threads: args.threads.map_or_else(Model::default_threads, usize::from),
+        n_threads: session::n_threads(args.threads),
         isa,
     };
     let mut bar = Progress::fraction("loading");

@@ -26,7 +26,7 @@ use certificate::{Certificate, File, Flags, Machine};
 use climb::{Setup, climb};
 use compare::TraceFile;
 use ladder::{Cancel, Ladder};
-use llama_model::{Isa, Model};
+use llama_model::Isa;
 use std::{
     fs,
     io::Write,
@@ -48,7 +48,7 @@ pub(crate) fn verify(args: &VerifyArgs, interrupt: &Interrupt) -> Result<Exit, C
     let path = model::resolve(&args.model)?;
     let target = args.output.as_deref().map(|output| target(output, args, &path)).transpose()?;
 
-    let n_threads = args.threads.map_or_else(Model::default_threads, usize::from);
+    let n_threads = session::n_threads(args.threads);
     let cancel = Cancel::new(interrupt);
     let setup = Setup { args, path: &path, prompt, trace, noise, n_threads, isa, cancel: &cancel };
     let mut certificate = empty(args, &path, n_threads, isa);

@@ -143,11 +143,16 @@ impl<'a> Tracer<'a> {
 /// The most likely token behind the last row of logits; the lowest of equals.
 fn greedy(logits: &[f32], n_vocab: usize) -> u32 {
     let row = logits.get(logits.len().saturating_sub(n_vocab)..).unwrap_or_default();
+    u32::try_from(likeliest(row)).unwrap_or(0)
+}
+
+/// The id of the highest logit; the lowest of equals.
+pub(crate) fn likeliest(row: &[f32]) -> usize {
     let best = row
         .iter()
         .enumerate()
         .fold((0, f32::NEG_INFINITY), |best, (id, l)| if *l > best.1 { (id, *l) } else { best });
-    u32::try_from(best.0).unwrap_or(0)
+    best.0
 }
 
 /// Writes nodes as they pass.

@@ -11,6 +11,7 @@ use super::{
     weights,
 };
 use crate::{
+    args::numerics_name,
     errors::{CliError, Exit},
     interrupt::Stop,
     run::prompt::Prompt,
@@ -302,7 +303,7 @@ struct Like<'a> {
 
 impl Like<'_> {
     fn evaluate(&self, model: &Arc<Model>) -> Climbed<Traced> {
-        let output = &self.folder.path().join(format!("like-{}", traced::name(model.numerics())));
+        let output = &self.folder.path().join(format!("like-{}", numerics_name(model.numerics())));
         let evals = &self.theirs.info().evals;
         let request = Request { evals, steps: 0, all_outputs: false, output };
         // Tokens that the model does not have are the trace's fault.
@@ -320,7 +321,7 @@ impl Like<'_> {
         ours: &TraceFile,
         oracle: &TraceFile,
     ) -> Climbed<Compared> {
-        let ours = Side { name: traced::name(numerics), file: ours };
+        let ours = Side { name: numerics_name(numerics), file: ours };
         let theirs = Side { name: "trace", file: self.theirs };
         let is_exact = numerics == Numerics::Reference && self.theirs.info().arithmetic == SCALAR;
         let others = |noise| Others { noise, oracle: Some(oracle) };

@@ -2,6 +2,7 @@
 use super::{
     certificate::Invariant,
     ladder::{Climbed, Step},
+    logits::Rows,
     traced::Engine,
 };
 use crate::{errors::CliError, interrupt::Stop, progress::Progress};
@@ -23,15 +24,7 @@ impl Baseline {
     /// From the trace of `fast`: a prompt with all its logits, and steps.
     pub(super) fn new(trace: &TraceFile) -> Result<Self, CliError> {
         let evals = &trace.info().evals;
-        let mut rows = Vec::new();
-        for eval in 0..evals.len() {
-            let is_logits = |n: &&compare::Node| n.eval == eval && n.name == "result_output";
-            let Some(node) = trace.nodes().iter().rfind(is_logits) else { continue };
-            let n_vocab = node.shape.last().copied().unwrap_or(1).max(1);
-            #[expect(clippy::cast_possible_truncation, reason = "they are f32")]
-            let values: Vec<f32> = trace.values(node)?.iter().map(|x| *x as f32).collect();
-            rows.extend(bits(&values, n_vocab));
-        }
+        let rows = Rows::of(trace)?.0.iter().flat_map(|row| bits(row, row.len())).collect();
         let ids = evals.iter().flat_map(|eval| eval.tokens.iter().copied()).collect();
         Ok(Self { ids, n_prompt: evals.first().map_or(0, |eval| eval.tokens.len()), rows })
     }

@@ -3,7 +3,7 @@ use super::{
     certificate::{Logits, MeanMax},
     ladder::{Climbed, Step},
 };
-use crate::errors::CliError;
+use crate::{errors::CliError, trace::likeliest};
 use compare::{TraceError, TraceFile};
 
 /// How many times further from the truth than `reference` the mean of `fast` may be: the margin of a noise floor
@@ -13,10 +13,11 @@ const MARGIN: f64 = 10.0;
 const F32_NOISE: f64 = 1e-10;
 
 /// Logits, a row a position.
-struct Rows(Vec<Vec<f32>>);
+pub(super) struct Rows(pub(super) Vec<Vec<f32>>);
 
 impl Rows {
-    fn of(file: &TraceFile) -> Result<Self, TraceError> {
+    /// Those of all evaluations of a trace.
+    pub(super) fn of(file: &TraceFile) -> Result<Self, TraceError> {
         let mut rows = Vec::new();
         for eval in 0..file.info().evals.len() {
             let is_logits =
@@ -45,15 +46,6 @@ impl Rows {
         let (n, sum) = all.fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + f64::from(*x).powi(2)));
         sum / f64::max(n, 1.0)
     }
-}
-
-/// The likeliest id; the lowest of equals.
-fn top(row: &[f32]) -> usize {
-    let best = row
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (id, x)| if *x > best.1 { (id, *x) } else { best });
-    best.0
 }
 
 /// Holds the logits of `fast` against those of `reference` and `oracle`.
@@ -118,7 +110,7 @@ impl Ties {
         let mut ties = Self { n_same: 0, n_near: 0, apart: None };
         let rows = fast.0.iter().zip(&reference.0).zip(&oracle.0).enumerate();
         for (position, ((fast, reference), oracle)) in rows {
-            let (ours, theirs) = (top(fast), top(reference));
+            let (ours, theirs) = (likeliest(fast), likeliest(reference));
             if ours == theirs {
                 ties.n_same += 1;
                 continue;

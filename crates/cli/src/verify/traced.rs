@@ -4,6 +4,7 @@ use super::{
     ladder::{Cancel, Climbed, Step},
 };
 use crate::{
+    args::numerics_name,
     errors::{At, CliError, Exit},
     interrupt::Stop,
     progress::Progress,
@@ -53,22 +54,13 @@ pub(super) struct Traced {
     pub(super) seen: Evaluated,
 }
 
-/// `fast`, `reference`, `oracle`.
-pub(super) fn name(numerics: Numerics) -> &'static str {
-    match numerics {
-        Numerics::Fast => "fast",
-        Numerics::Reference => "reference",
-        Numerics::Oracle => "oracle",
-    }
-}
-
 /// Evaluates with `model`, which is loaded already, and looks at every value.
 pub(super) fn evaluate(
     engine: &Engine<'_>,
     model: &Arc<Model>,
     request: &Request<'_>,
 ) -> Climbed<Traced> {
-    let numerics = name(model.numerics());
+    let numerics = numerics_name(model.numerics());
     let (file, failed) = write(engine, model, request)?;
     let (seen, at) = look(&file, numerics).at(request.output)?;
     let n_evals = file.info().evals.len();
@@ -106,7 +98,7 @@ fn write(
         selection: Selection::all(),
         all_outputs: request.all_outputs,
         output: request.output,
-        label: name(model.numerics()),
+        label: numerics_name(model.numerics()),
     };
     let context = plan.context(model)?;
     engine.cancel.watch(&context)?;

@@ -169,7 +169,7 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         n_cols: usize,
     );
     /// [`Self::norm`], then [`Self::prepare`] of the result, which is nowhere else to be found. Returns whether it did:
-    /// only if this arithmetic does not compute the two one after the other. So with all that follow and say so.
+    /// only if this arithmetic does not compute the two one after the other. So with [`Self::gate_up`].
     fn prepare_normed(
         &self,
         _acts: &mut Self::Acts,
@@ -190,14 +190,17 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     ) -> bool {
         false
     }
-    /// Multiplies the prepared input with `weight` and adds the product to `x`. Returns whether it did.
+    /// Multiplies the prepared input with `weight` and adds the product to `x`. What is in `product`, as long as `x`, is
+    /// lost.
     fn matmul_add(
         &self,
-        _acts: &Self::Acts,
-        _weight: &Self::Matrix,
-        _x: &mut [Self::Real],
-    ) -> bool {
-        false
+        acts: &Self::Acts,
+        weight: &Self::Matrix,
+        x: &mut [Self::Real],
+        product: &mut [Self::Real],
+    ) {
+        self.matmul(acts, &mut [Job { weight, out: &mut *product }]);
+        self.add(x, product);
     }
     /// Multiplies the prepared input with several matrices.
     fn matmul(&self, acts: &Self::Acts, jobs: &mut [Job<'_, Self>]);

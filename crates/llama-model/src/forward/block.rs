@@ -53,7 +53,11 @@ impl<A: Arithmetic> Pass<'_, A> {
 
     /// `x += attention; x += ffn(x)`
     fn in_turn(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize, n_rows: usize) {
-        if !self.add_attn_output(ws, layer, il, n_rows) {
+        // In the last layer rows are left out between the product and the sum.
+        let all = n_rows == self.batch.len();
+        if all && self.adds_at_once(&layer.attn_post_norm, &layer.attn_output) {
+            self.add_attn_output(ws, layer, il);
+        } else {
             self.add_attention(ws, layer, il, n_rows);
         }
         let ready = self.ffn_norm(ws, layer, il, n_rows);
@@ -88,27 +92,14 @@ impl<A: Arithmetic> Pass<'_, A> {
         plain && linear.bias.is_none() && !self.trace.sees_all()
     }
 
-    /// `x += attention` at once. Returns whether it did.
-    fn add_attn_output(
-        &mut self,
-        ws: &mut Workspace<A>,
-        layer: &Layer<A>,
-        il: usize,
-        n_rows: usize,
-    ) -> bool {
-        let (net, n_q) = (self.net, self.net.hp.n_embd_q());
-        let linear = &layer.attn_output;
-        let all = n_rows == self.batch.len();
-        if !all || !self.adds_at_once(&layer.attn_post_norm, linear) {
-            return false;
-        }
-        let x = &mut ws.x[..n_rows * net.hp.n_embd];
-        net.arith.prepare(&mut ws.acts, &[&linear.weight], &ws.kqv[..n_rows * n_q], n_q);
-        let did = net.arith.matmul_add(&ws.acts, &linear.weight, x);
-        if did {
-            self.trace.node("MUL_MAT", net.arch.labels.attn_out, Some(il), &[net.hp.n_embd], x);
-        }
-        did
+    /// `x += attention` at once.
+    fn add_attn_output(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize) {
+        let (net, n_rows, n_q) = (self.net, self.batch.len(), self.net.hp.n_embd_q());
+        let (n, weight) = (n_rows * net.hp.n_embd, &layer.attn_output.weight);
+        let x = &mut ws.x[..n];
+        net.arith.prepare(&mut ws.acts, &[weight], &ws.kqv[..n_rows * n_q], n_q);
+        net.arith.matmul_add(&ws.acts, weight, x, &mut ws.attn[..n]);
+        self.trace.node("MUL_MAT", net.arch.labels.attn_out, Some(il), &[net.hp.n_embd], x);
     }
 
     /// The norm before a feed-forward block that follows attention. Returns whether the block's input has been prepared

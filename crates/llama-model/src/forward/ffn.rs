@@ -37,12 +37,8 @@ impl<A: Arithmetic> Pass<'_, A> {
     ) {
         self.hidden(ws, dense, il, n_rows, ready);
         let (arith, n) = (&self.net.arith, n_rows * self.net.hp.n_embd);
-        let (x, down) = (&mut ws.x[..n], &dense.down.weight);
-        if !arith.matmul_add(&ws.acts, down, x) {
-            let cur = &mut ws.cur[..n];
-            arith.matmul(&ws.acts, &mut [Job { weight: down, out: &mut *cur }]);
-            arith.add(x, cur);
-        }
+        let x = &mut ws.x[..n];
+        arith.matmul_add(&ws.acts, &dense.down.weight, x, &mut ws.cur[..n]);
         let label = self.net.arch.labels.ffn_out;
         self.trace.node("MUL_MAT", label, Some(il), &[self.net.hp.n_embd], x);
     }
