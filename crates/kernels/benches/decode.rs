@@ -113,10 +113,14 @@ fn model(o: &Options, team: &Team, arena: &Arena, ty: GgmlType) -> Vec<Step> {
 
 fn pass(isa: Isa, team: &Team, steps: &mut [Step]) {
     for Step { matrices, acts, outs } in steps {
-        let each = matrices.iter().zip(outs);
-        let mut products: Vec<Linear<'_>> =
-            each.map(|(w, out)| Linear { w, bias: None, out, add: false }).collect();
-        linears(isa, team, acts, &mut products);
+        let linear = |(w, out)| Linear { w, bias: None, out, add: false };
+        let mut products = matrices.iter().zip(outs).map(linear);
+        match [products.next(), products.next(), products.next()] {
+            [Some(a), None, _] => linears(isa, team, acts, [a]),
+            [Some(a), Some(b), None] => linears(isa, team, acts, [a, b]),
+            [Some(a), Some(b), Some(c)] => linears(isa, team, acts, [a, b, c]),
+            _ => unreachable!("a step has one to three matrices"),
+        }
     }
 }
 

@@ -139,7 +139,7 @@ fn main() {
                 let mut out = vec![0.0; n_tokens * n_rows];
                 let mut call = || {
                     let product = Linear { w: &w, bias: None, out: &mut out, add: false };
-                    linears(isa, &team, &acts, &mut [product]);
+                    linears(isa, &team, &acts, [product]);
                 };
                 let seconds = time(options.time, &mut call);
                 if want.is_empty() {

@@ -109,6 +109,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    #[inline(always)]
     fn whole(acts: &'a mut Acts) -> Self {
         let Acts { forms, q8, q8k, f16, bf16, f32, .. } = acts;
         let has = |form| forms.contains(form);

@@ -17,7 +17,7 @@ pub(crate) mod number;
 
 use crate::attention::CHUNK;
 use crate::buffer::Aligned;
-use crate::{KernelError, Team};
+use crate::{Isa, KernelError, RopeAngles, Team};
 use number::{GROUP, KvType, Number, Numbers, with_number};
 use std::ops::Range;
 
@@ -174,6 +174,33 @@ impl Head {
     }
 }
 
+/// How keys are rotated on their way into a cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation<'a> {
+    /// With which instructions.
+    pub isa: Isa,
+    /// By how much, for each token.
+    pub angles: &'a RopeAngles,
+}
+
+/// Keys `[n_tokens, n_head_kv, n_embd_head_k]`.
+struct Keys<'a> {
+    k: &'a [f32],
+    rope: Option<Rotation<'a>>,
+}
+
+impl Keys<'_> {
+    /// The key of head `at`, which is one of `token`, as it is to be stored; in `spare` if it is rotated.
+    fn key<'a>(&'a self, token: usize, at: usize, n: usize, spare: &'a mut Vec<f32>) -> &'a [f32] {
+        let key = &self.k[at * n..][..n];
+        let Some(Rotation { isa, angles }) = self.rope else { return key };
+        spare.clear();
+        spare.extend_from_slice(key);
+        angles.rotate(isa, token, spare);
+        spare
+    }
+}
+
 /// The keys or the values of one layer.
 #[derive(Debug, Clone, Copy)]
 struct Layer {
@@ -319,32 +346,67 @@ impl KvCache {
         k: &[f32],
         v: &[f32],
     ) {
+        self.store_keys(team, il, tokens, &Keys { k, rope: None }, v);
+    }
+
+    /// As [`Self::store_all`], of keys that are yet to be rotated by the angles of their tokens: head by head on their way into
+    /// the cache.
+    /// # Panics
+    /// As [`Self::store`]; also if the angles are not those of these tokens, or heads are shorter than what is rotated.
+    pub fn store_rotated(
+        &mut self,
+        team: &Team,
+        il: usize,
+        tokens: &[(usize, usize)],
+        (k, by): (&[f32], Rotation<'_>),
+        v: &[f32],
+    ) {
+        by.angles.check(self.shape.n_embd_head_k);
+        assert_eq!(by.angles.n_tokens(), tokens.len(), "angles for each token");
+        self.store_keys(team, il, tokens, &Keys { k, rope: Some(by) }, v);
+    }
+
+    fn store_keys(
+        &mut self,
+        team: &Team,
+        il: usize,
+        tokens: &[(usize, usize)],
+        keys: &Keys<'_>,
+        v: &[f32],
+    ) {
         let KvShape { n_head_kv, n_embd_head_k: dk, n_embd_head_v: dv, .. } = self.shape;
-        let (k_row, v_row) = (n_head_kv * dk, n_head_kv * dv);
-        assert_eq!(k.len(), tokens.len() * k_row, "a key of all heads for each token");
-        assert_eq!(v.len(), tokens.len() * v_row, "a value of all heads for each token");
-        if tokens.len() < PARALLEL_FROM {
-            let rows = k.chunks_exact(k_row).zip(v.chunks_exact(v_row));
-            for (&(seq, pos), (k, v)) in tokens.iter().zip(rows) {
-                self.store(il, seq, pos, k, v);
-            }
-            return;
-        }
+        assert_eq!(keys.k.len(), tokens.len() * n_head_kv * dk, "a key of all heads for each token");
+        assert_eq!(v.len(), tokens.len() * n_head_kv * dv, "a value of all heads for each token");
         tokens.iter().for_each(|&(seq, pos)| self.check(il, seq, pos));
+        let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);
+        if tokens.len() < PARALLEL_FROM {
+            let mut spare = team.take_spare();
+            for (token, &(seq, pos)) in tokens.iter().enumerate() {
+                let cell = self.cell(il, pos);
+                for head in 0..n_head_kv {
+                    let (i, at) = (self.head_index(seq, head), token * n_head_kv + head);
+                    let key = keys.key(token, at, dk, &mut spare[0]);
+                    k_head.store_key(key, cell, self.k.get_mut(il, i..i + 1));
+                    v_head.store_value(&v[at * dv..][..dv], cell, self.v.get_mut(il, i..i + 1));
+                }
+            }
+            return team.give_back(spare);
+        }
         let (n_heads, n_cells) = (self.shape.n_seq * n_head_kv, self.n_cells[il]);
         let rows = move |i: usize| {
             let here = tokens.iter().enumerate().filter(move |(_, t)| t.0 == i / n_head_kv);
-            here.map(move |(row, t)| (row, t.1 % n_cells, i % n_head_kv))
+            here.map(move |(token, t)| (token, t.1 % n_cells, token * n_head_kv + i % n_head_kv))
         };
-        let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);
-        team.for_chunks_mut(self.k.get_mut(il, 0..n_heads), k_head.n_bytes, &|i, keys| {
-            for (row, cell, head) in rows(i) {
-                k_head.store_key(&k[row * k_row + head * dk..][..dk], cell, keys);
+        team.for_chunks_mut(self.k.get_mut(il, 0..n_heads), k_head.n_bytes, &|i, bytes| {
+            let mut spare = team.take_spare();
+            for (token, cell, at) in rows(i) {
+                k_head.store_key(keys.key(token, at, dk, &mut spare[0]), cell, bytes);
             }
+            team.give_back(spare);
         });
-        team.for_chunks_mut(self.v.get_mut(il, 0..n_heads), v_head.n_bytes, &|i, values| {
-            for (row, cell, head) in rows(i) {
-                v_head.store_value(&v[row * v_row + head * dv..][..dv], cell, values);
+        team.for_chunks_mut(self.v.get_mut(il, 0..n_heads), v_head.n_bytes, &|i, bytes| {
+            for (_, cell, at) in rows(i) {
+                v_head.store_value(&v[at * dv..][..dv], cell, bytes);
             }
         });
     }

@@ -43,7 +43,7 @@ pub use isa::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
 pub use kv_cache::number::KvType;
-pub use kv_cache::{KvCache, KvShape};
+pub use kv_cache::{KvCache, KvShape, Rotation};
 pub use linear::{Gate, Gated, Linear, gated, linears};
 pub use matrix::Matrix;
 pub use norm::{

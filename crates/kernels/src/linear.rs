@@ -111,27 +111,24 @@ struct Product<'a> {
 /// Several products of the same activations in one parallel region.
 /// # Panics
 /// On shapes that do not match; if `acts` was not prepared in the form that a matrix needs.
-pub fn linears(isa: Isa, team: &Team, acts: &Acts, products: &mut [Linear<'_>]) {
+pub fn linears<const N: usize>(isa: Isa, team: &Team, acts: &Acts, products: [Linear<'_>; N]) {
     let n_tokens = acts.n_tokens();
-    let mut inputs = Vec::with_capacity(products.len());
-    let mut outputs = Vec::with_capacity(products.len());
-    for product in products {
-        check(acts, product);
-        let Linear { w, bias, out, add } = product;
-        inputs.push(Product::new(isa, w, acts, *bias, *add));
-        let groups = if n_tokens < DYNAMIC_FROM { 1 } else { isa.groups(n_tokens) };
-        outputs.push(Columns {
-            data: out,
-            n_cols: w.n_rows(),
-            unit: ROWS * groups,
-            unit_cost: w.group_bytes() * groups,
-        });
-    }
+    products.iter().for_each(|product| check(acts, product));
+    let inputs =
+        products.each_ref().map(|of| Product::new(isa, of.w, acts, of.bias, of.add));
+    let few = n_tokens < DYNAMIC_FROM;
+    let groups = if few { 1 } else { isa.groups(n_tokens) };
+    let outputs = products.map(|Linear { w, out, .. }| Columns {
+        data: out,
+        n_cols: w.n_rows(),
+        unit: ROWS * groups,
+        unit_cost: w.group_bytes() * groups,
+    });
     if n_tokens == 0 {
         return;
     }
-    let schedule = if n_tokens < DYNAMIC_FROM { Schedule::Static } else { Schedule::Dynamic };
-    team.for_columns(&mut outputs, schedule, &|i, rows, out| {
+    let schedule = if few { Schedule::Static } else { Schedule::Dynamic };
+    team.for_columns(outputs, schedule, &|i, rows, out| {
         inputs[i].compute(0..n_tokens, rows, out);
     });
 }

@@ -3,7 +3,7 @@
 //! A sum of squares is taken in 16 lanes, element `i` in lane `i % 16`, each lane ascending by fused multiply-adds;
 //! the lanes are then added in halves (8 and 8, 4 and 4, ...). Everything else is per element.
 
-use crate::{Gate, Isa, Team, scalar};
+use crate::{Gate, Isa, Team};
 
 /// Elements that a thread should have at least: below, waking the others costs more than it gains.
 const GRAIN: usize = 16 * 1024;
@@ -12,17 +12,18 @@ const GRAIN: usize = 16 * 1024;
 macro_rules! dispatch {
     ($isa:expr, $name:ident($($arg:expr),*)) => {
         match $isa {
-            Isa::Scalar => scalar::elementwise::$name($($arg),*),
+            $crate::Isa::Scalar => $crate::scalar::elementwise::$name($($arg),*),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => crate::x86_64::elementwise::$name(token, $($arg),*),
+            $crate::Isa::Avx2(token) => $crate::x86_64::elementwise::$name(token, $($arg),*),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => crate::x86_64::avx512::elementwise::$name(token, $($arg),*),
+            $crate::Isa::Avx512(token) => $crate::x86_64::avx512::elementwise::$name(token, $($arg),*),
             // The compiler finds these vectors: they are on every such CPU.
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(_) => scalar::elementwise::$name($($arg),*),
+            $crate::Isa::Neon(_) => $crate::scalar::elementwise::$name($($arg),*),
         }
     };
 }
+pub(crate) use dispatch;
 
 /// `out = x / sqrt(mean(x^2) + eps) * weight` for each row of `x`, `[n_rows, weight.len()]`.
 /// # Panics

@@ -1,8 +1,8 @@
 //! The most this machine multiplies and reads: what a measured speed is compared with.
 //!
 //! Loops of one instruction on twelve independent registers, written in assembly because a compiler would shorten
-//! them, and a sum over memory. Every rate is that of the fastest of several runs: other processes only ever slow
-//! a run down.
+//! them, and a sum over memory. A rate of multiplications is that of the fastest of several runs: other processes only
+//! ever slow a run down. That of memory is the median: single passes can be twice as fast as what a machine keeps up.
 
 use crate::{Arena, Team};
 use std::hint::black_box;
@@ -59,7 +59,7 @@ pub fn read(team: &Team, n_bytes: usize, n_passes: usize) -> Option<f64> {
     // A page that was never written is not memory yet.
     team.for_chunks_mut(piece.as_mut_slice(), 1 << 20, &|_, part| part.fill(1));
     let data = piece.as_slice();
-    let seconds = fastest(Duration::from_millis(250), || {
+    let seconds = median(Duration::from_millis(400), || {
         team.run(&|tid| {
             let part = &data[team.range_of(tid, n_bytes, 64)];
             for _ in 0..n_passes {
@@ -70,16 +70,28 @@ pub fn read(team: &Team, n_bytes: usize, n_passes: usize) -> Option<f64> {
     Some((n_bytes * n_passes) as f64 / seconds)
 }
 
-/// Seconds of the fastest call within `budget`, after one that does not count.
-fn fastest(budget: Duration, mut f: impl FnMut()) -> f64 {
+/// Seconds of the fastest call within `budget`.
+fn fastest(budget: Duration, f: impl FnMut()) -> f64 {
+    sorted(budget, f)[0]
+}
+
+/// Seconds of the median call within `budget`.
+fn median(budget: Duration, f: impl FnMut()) -> f64 {
+    let calls = sorted(budget, f);
+    calls[calls.len() / 2]
+}
+
+/// Seconds of each call within `budget`, at least one, after one that does not count; the fastest first.
+fn sorted(budget: Duration, mut f: impl FnMut()) -> Vec<f64> {
     f();
-    let (start, mut best) = (Instant::now(), f64::INFINITY);
-    while best.is_infinite() || start.elapsed() < budget {
+    let (start, mut calls) = (Instant::now(), Vec::new());
+    while calls.is_empty() || start.elapsed() < budget {
         let call = Instant::now();
         f();
-        best = best.min(call.elapsed().as_secs_f64());
+        calls.push(call.elapsed().as_secs_f64());
     }
-    best
+    calls.sort_by(f64::total_cmp);
+    calls
 }
 
 /// The sum of `data` as 64-bit words. In this plain form the compiler uses the widest registers it may, and several accumulators; an

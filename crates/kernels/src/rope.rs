@@ -212,12 +212,32 @@ impl RopeAngles {
     }
 }
 
+impl RopeAngles {
+    /// Tokens.
+    pub(crate) fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    /// # Panics
+    /// If heads are shorter than what is rotated.
+    pub(crate) fn check(&self, n_embd_head: usize) {
+        let n_rot = 2 * self.n_pairs;
+        assert!(n_rot <= n_embd_head, "heads of {n_embd_head} cannot rotate {n_rot}");
+    }
+
+    /// Rotates a head of a token.
+    pub(crate) fn rotate(&self, isa: Isa, token: usize, head: &mut [f32]) {
+        let n = self.n_pairs;
+        let (cos, sin) = (&self.cos[token * n..][..n], &self.sin[token * n..][..n]);
+        rotate(isa, self.kind, &mut head[..2 * n], cos, sin);
+    }
+}
+
 /// Rotates every head of `x`, `[n_tokens, n_head, n_embd_head]`, by its token's angles.
 /// # Panics
 /// If `x` does not have the tokens of `angles`, or heads are shorter than `n_rot`.
 pub fn rope(isa: Isa, team: &Team, angles: &RopeAngles, x: &mut [f32], n_embd_head: usize) {
-    let n_pairs = angles.n_pairs;
-    assert!(2 * n_pairs <= n_embd_head, "heads of {n_embd_head} cannot rotate {}", 2 * n_pairs);
+    angles.check(n_embd_head);
     let row = x.len().checked_div(angles.n_tokens).unwrap_or(0);
     assert_eq!(row * angles.n_tokens, x.len(), "one row per token");
     assert!(row.is_multiple_of(n_embd_head), "rows of {row} are no heads of {n_embd_head}");
@@ -227,11 +247,8 @@ pub fn rope(isa: Isa, team: &Team, angles: &RopeAngles, x: &mut [f32], n_embd_he
     let tokens = (GRAIN / row).max(angles.n_tokens.div_ceil(team.n_threads())).max(1);
     team.for_chunks_mut(x, tokens * row, &|i, part| {
         for (j, row) in part.chunks_exact_mut(row).enumerate() {
-            let range = (i * tokens + j) * n_pairs..(i * tokens + j + 1) * n_pairs;
-            let (cos, sin) = (&angles.cos[range.clone()], &angles.sin[range]);
-            for head in row.chunks_exact_mut(n_embd_head) {
-                rotate(isa, angles.kind, &mut head[..2 * n_pairs], cos, sin);
-            }
+            row.chunks_exact_mut(n_embd_head)
+                .for_each(|head| angles.rotate(isa, i * tokens + j, head));
         }
     });
 }

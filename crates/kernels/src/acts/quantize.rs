@@ -1,6 +1,7 @@
 //! f32 rows to blocks of codes, in the layout of the parent module.
 
 use super::{ActForm, Codes, Floats, Pair};
+use crate::norm::dispatch;
 use crate::{Isa, math, scalar};
 use std::ops::Range;
 
@@ -63,6 +64,7 @@ pub(crate) struct Place {
 
 impl<'a> Part<'a> {
     /// All tokens.
+    #[inline(always)]
     pub(super) fn whole(to: &'a mut Codes) -> Self {
         Part {
             k: to.k,
@@ -158,6 +160,7 @@ pub(super) struct FloatPart<'a> {
 
 impl<'a> FloatPart<'a> {
     /// All tokens.
+    #[inline(always)]
     pub(super) fn whole(to: &'a mut Floats, form: ActForm) -> Self {
         FloatPart {
             form,
@@ -199,22 +202,28 @@ impl<'a> FloatPart<'a> {
             if self.pairs.is_empty() {
                 round(isa, self.form, rows, self.n_cols, &mut self.values[at..][..t * self.n_cols]);
             } else {
-                pair(rows, &mut self.pairs[at / 2..][..t * self.n_cols / 2]);
+                pair(isa, rows, &mut self.pairs[at / 2..][..t * self.n_cols / 2]);
             }
         }
     }
 }
 
+/// Columns that are rounded together where those of several tokens lie side by side.
+const ROUNDED: usize = 64;
+
 /// Pairs of BF16 of a tile of rows, into `[n_cols / 2][t]`.
-fn pair(rows: Rows<'_>, out: &mut [u32]) {
+fn pair(isa: Isa, rows: Rows<'_>, out: &mut [u32]) {
     let t = rows.tokens().len();
+    if t == 1 {
+        return dispatch!(isa, pair_bf16(rows.x, out));
+    }
     for (j, token) in rows.tokens().enumerate() {
-        let (pairs, rest) = rows.row(token).as_chunks::<2>();
-        let rest = rest.first().map(|x| [*x, 0.0]);
-        let pairs = pairs.iter().copied().chain(rest);
-        for (to, pair) in out[j..].iter_mut().step_by(t).zip(pairs) {
-            let [[a, b], [c, d]] = pair.map(dequant::f32_to_bf16);
-            *to = u32::from_le_bytes([a, b, c, d]);
+        let mut to = out[j..].iter_mut().step_by(t);
+        for x in rows.row(token).chunks(ROUNDED) {
+            let mut pairs = [0; ROUNDED / 2];
+            let pairs = &mut pairs[..x.len().div_ceil(2)];
+            dispatch!(isa, pair_bf16(x, pairs));
+            pairs.iter().zip(to.by_ref()).for_each(|(x, to)| *to = *x);
         }
     }
 }
@@ -223,23 +232,27 @@ fn pair(rows: Rows<'_>, out: &mut [u32]) {
 fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out: &mut [f32]) {
     let t = rows.tokens().len();
     for (j, token) in rows.tokens().enumerate() {
-        let (row, out) = (rows.row(token), out[j..].iter_mut().step_by(t));
+        let row = rows.row(token);
         match form {
-            ActForm::F16 => match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2(token) => crate::x86_64::quantize::round_to_f16(token, row, out),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => crate::x86_64::quantize::round_to_f16(token.avx2(), row, out),
-                _ => out.zip(row).for_each(|(to, x)| *to = math::round_to_f16(*x)),
-            },
+            ActForm::F16 if t == 1 => dispatch!(isa, round_f16(row, out)),
+            ActForm::F16 => {
+                let mut to = out[j..].iter_mut().step_by(t);
+                for x in row.chunks(ROUNDED) {
+                    let mut rounded = [0.0; ROUNDED];
+                    let rounded = &mut rounded[..x.len()];
+                    dispatch!(isa, round_f16(x, rounded));
+                    rounded.iter().zip(to.by_ref()).for_each(|(x, to)| *to = *x);
+                }
+            }
             ActForm::BF16 => {
                 // Pair by pair, the second column first: see `crate::linear`.
                 let column = |i: usize| row.get(i ^ 1).copied().unwrap_or(0.0);
-                out.zip(0..n_cols).for_each(|(to, i)| {
+                out[j..].iter_mut().step_by(t).zip(0..n_cols).for_each(|(to, i)| {
                     *to = math::flush(dequant::bf16_to_f32(dequant::f32_to_bf16(column(i))));
                 });
             }
-            _ => out.zip(row).for_each(|(to, x)| *to = *x),
+            _ if t == 1 => out.copy_from_slice(row),
+            _ => out[j..].iter_mut().step_by(t).zip(row).for_each(|(to, x)| *to = *x),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Weights {
         acts.prepare(isa, team, self.packed.act_form().into(), x, self.n_cols);
         let mut out = vec![f32::NAN; x.len() / self.n_cols * self.packed.n_rows()];
         let product = Linear { w: &self.packed, bias: None, out: &mut out, add: false };
-        linears(isa, team, &acts, &mut [product]);
+        linears(isa, team, &acts, [product]);
         out
     }
 
@@ -257,7 +257,7 @@ fn several_products_with_bias_and_addition() {
                         add,
                     })
                     .collect();
-                linears(Isa::detect(), &team, &acts, &mut products);
+                linears(Isa::detect(), &team, &acts, products.try_into().unwrap());
                 for (i, w) in weights.iter().enumerate() {
                     let n_rows = w.packed.n_rows();
                     for (j, dot) in w.naive(&x).into_iter().enumerate() {
@@ -334,7 +334,7 @@ fn the_form_must_be_prepared() {
     acts.prepare(Isa::Scalar, &team, crate::ActForm::Q8_0.into(), &[1.0; 256], 256);
     let mut out = [0.0; 4];
     let product = Linear { w: &w.packed, bias: None, out: &mut out, add: false };
-    linears(Isa::Scalar, &team, &acts, &mut [product]);
+    linears(Isa::Scalar, &team, &acts, [product]);
 }
 
 /// Gate and up at once give just what they give one after the other, in every form, for any number of tokens and threads.
@@ -363,7 +363,7 @@ fn gated_products_are_those_of_the_steps() {
                     let product = |acts: &Acts, w: &Matrix| {
                         let mut out = vec![f32::NAN; n_tokens * w.n_rows()];
                         let product = Linear { w, bias: None, out: &mut out, add: false };
-                        linears(isa, &team, acts, &mut [product]);
+                        linears(isa, &team, acts, [product]);
                         out
                     };
                     let (a, b) = (product(&acts, &gate), product(&acts, &up));

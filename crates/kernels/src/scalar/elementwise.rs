@@ -111,6 +111,30 @@ pub(crate) fn layer_norm(x: &[f32], norm: &LayerNorm<'_>, first: usize, out: &mu
     }
 }
 
+/// Rounded to the numbers that F16 has.
+#[inline(always)]
+pub(crate) fn round_f16(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = math::round_to_f16(x);
+    }
+}
+
+/// Pairs of BF16, the first of a pair in the low half; zero where the second is missing.
+#[inline(always)]
+pub(crate) fn pair_bf16(x: &[f32], out: &mut [u32]) {
+    let (pairs, rest) = x.as_chunks::<2>();
+    let pair = |x: [f32; 2]| {
+        let [[a, b], [c, d]] = x.map(dequant::f32_to_bf16);
+        u32::from_le_bytes([a, b, c, d])
+    };
+    for (out, &x) in out.iter_mut().zip(pairs) {
+        *out = pair(x);
+    }
+    if let (Some(out), Some(&x)) = (out.get_mut(pairs.len()), rest.first()) {
+        *out = pair([x, 0.0]);
+    }
+}
+
 #[inline(always)]
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, &y) in x.iter_mut().zip(y) {

@@ -229,15 +229,19 @@ impl Team {
     ///
     /// # Panics
     /// If a buffer is no whole number of rows.
-    pub(crate) fn for_columns<F>(&self, buffers: &mut [Columns<'_>], schedule: Schedule, f: &F)
-    where
+    pub(crate) fn for_columns<F, const N: usize>(
+        &self,
+        buffers: [Columns<'_>; N],
+        schedule: Schedule,
+        f: &F,
+    ) where
         F: Fn(usize, Range<usize>, &mut BlockMut<'_>) + Sync,
     {
-        let parts: Vec<Part> = buffers.iter_mut().map(part).collect();
+        let parts = buffers.map(part);
         let n_units: usize = parts.iter().map(Part::n_units).sum();
         let call = |i: usize, units: Range<usize>| {
             if !units.is_empty() {
-                // SAFETY: `buffers` is mutably borrowed until `run` returns, and both schedules hand out each
+                // SAFETY: the buffers are mutably borrowed until this function returns, and both schedules hand out each
                 // unit of each buffer exactly once.
                 #[expect(unsafe_code, reason = "see the SAFETY note")]
                 let (range, mut block) = unsafe { parts[i].block(&units) };
@@ -317,7 +321,7 @@ impl Team {
     }
 }
 
-fn part(columns: &mut Columns<'_>) -> Part {
+fn part(columns: Columns<'_>) -> Part {
     Part {
         n_rows: whole_rows(columns.data.len(), columns.n_cols),
         data: Shared(columns.data.as_mut_ptr()),

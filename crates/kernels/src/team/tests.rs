@@ -183,18 +183,14 @@ fn columns_are_cut_into_disjoint_rectangles() {
         for schedule in [Schedule::Static, Schedule::Dynamic] {
             for (n_rows, widths) in [(1, [1, 16]), (3, [40, 7]), (2, [33, 64]), (4, [16, 100])] {
                 let mut buffers = widths.map(|n_cols| vec![0.0_f32; n_rows * n_cols]);
-                let mut columns: Vec<Columns<'_>> = buffers
-                    .iter_mut()
-                    .zip(widths)
-                    .enumerate()
-                    .map(|(i, (data, n_cols))| Columns {
-                        data,
-                        n_cols,
-                        unit: 16,
-                        unit_cost: 1 + 9 * i,
-                    })
-                    .collect();
-                team.for_columns(&mut columns, schedule, &|i, range, block| {
+                let [a, b] = &mut buffers;
+                let columns = [(a, 1), (b, 10)].map(|(data, unit_cost)| Columns {
+                    n_cols: data.len() / n_rows,
+                    data,
+                    unit: 16,
+                    unit_cost,
+                });
+                team.for_columns(columns, schedule, &|i, range, block| {
                     assert!(range.start % 16 == 0 && range.end <= widths[i]);
                     assert_eq!(block.n_rows(), n_rows);
                     for r in 0..n_rows {

@@ -36,6 +36,8 @@ macro_rules! elementwise {
             elementwise::relu(x: &[f32], out: &mut [f32]);
             elementwise::swiglu(gate: &[f32], up: &[f32], out: &mut [f32]);
             elementwise::geglu(gate: &[f32], up: &[f32], out: &mut [f32]);
+            elementwise::round_f16(x: &[f32], out: &mut [f32]);
+            elementwise::pair_bf16(x: &[f32], out: &mut [u32]);
             elementwise::swiglu_in_place(gate: &mut [f32], up: &[f32]);
             elementwise::geglu_in_place(gate: &mut [f32], up: &[f32]);
             attention::soften(

@@ -16,26 +16,6 @@ pub(crate) fn fill(token: Avx2, part: &mut Part<'_>, rows: Rows<'_>) {
     unsafe { inner(token, part, rows) }
 }
 
-/// As [`crate::math::round_to_f16`], for each number of a row.
-pub(crate) fn round_to_f16<'a>(_: Avx2, row: &[f32], out: impl Iterator<Item = &'a mut f32>) {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn round(x: &[f32; 8]) -> [f32; 8] {
-        let mut rounded = [0.0; 8];
-        let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load(x));
-        // SAFETY: 8 numbers.
-        unsafe { _mm256_storeu_ps(rounded.as_mut_ptr(), _mm256_cvtph_ps(bits)) };
-        rounded
-    }
-    let mut out = out;
-    for part in row.chunks(8) {
-        let mut x = [0.0; 8];
-        x[..part.len()].copy_from_slice(part);
-        // SAFETY: an `Avx2` value proves that the CPU has these instructions.
-        let rounded = unsafe { round(&x) };
-        rounded[..part.len()].iter().zip(out.by_ref()).for_each(|(x, to)| *to = *x);
-    }
-}
-
 /// As Q8_1.
 #[derive(Clone, Copy)]
 struct Q8(#[expect(dead_code, reason = "a proof is had, not read")] Avx2);

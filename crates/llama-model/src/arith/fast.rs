@@ -2,7 +2,7 @@
 //!
 //! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
 
-use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rows, Scores};
+use super::{Arithmetic, Attend, Job, KvStore, NormStage, Rotated, Rows, Scores};
 use crate::ModelError;
 use crate::arch::{Act, NormKind};
 use crate::context::{BatchToken, ContextOptions};
@@ -11,7 +11,7 @@ use crate::weights::{FileTensor, Norm};
 use gguf_parse::GgmlType;
 use kernels::{
     ActForms, Acts, Arena, Attention, Gate, Gated, Isa, KvCache, KvShape, LayerNorm, Linear,
-    Matrix, RopeAngles, RopeScaling, RopeTable, RowNorm, Team,
+    Matrix, RopeAngles, RopeScaling, RopeTable, Rotation, RowNorm, Team,
 };
 
 /// SIMD arithmetic with its threads.
@@ -150,21 +150,21 @@ impl Arithmetic for Fast {
 
     fn matmul_add(&self, acts: &Prepared, weight: &Matrix, x: &mut [f32], _: &mut [f32]) {
         let sum = Linear { w: weight, bias: None, out: x, add: true };
-        kernels::linears(self.isa, &self.team, &acts.now, &mut [sum]);
+        kernels::linears(self.isa, &self.team, &acts.now, [sum]);
     }
 
     fn matmul(&self, acts: &Prepared, jobs: &mut [Job<'_, Self>]) {
         let acts = &acts.now;
         // By hand up to three: no allocation per token.
         match jobs {
-            [a] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a)]),
-            [a, b] => kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b)]),
+            [a] => kernels::linears(self.isa, &self.team, acts, [linear(a)]),
+            [a, b] => kernels::linears(self.isa, &self.team, acts, [linear(a), linear(b)]),
             [a, b, c] => {
-                kernels::linears(self.isa, &self.team, acts, &mut [linear(a), linear(b), linear(c)])
+                kernels::linears(self.isa, &self.team, acts, [linear(a), linear(b), linear(c)])
             }
             more => more
                 .iter_mut()
-                .for_each(|job| kernels::linears(self.isa, &self.team, acts, &mut [linear(job)])),
+                .for_each(|job| kernels::linears(self.isa, &self.team, acts, [linear(job)])),
         }
     }
 
@@ -188,6 +188,11 @@ impl Arithmetic for Fast {
         v: &[f32],
     ) {
         cache.kv.store_all(&self.team, il, &positions.cells, k, v);
+    }
+
+    fn store_rotated(&self, cache: &mut Cache, at: Rotated<'_, Self>, k: &mut [f32], v: &[f32]) {
+        let by = Rotation { isa: self.isa, angles: &at.positions.angles };
+        cache.kv.store_rotated(&self.team, at.il, &at.positions.cells, (k, by), v);
     }
 
     fn attend(&self, at: Attend<'_, Self>, out: &mut [f32], _: Option<&mut Scores<f32>>) {

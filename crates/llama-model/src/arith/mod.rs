@@ -224,6 +224,17 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
         k: &[Self::Real],
         v: &[Self::Real],
     );
+    /// [`Self::rotate`] of the keys, then [`Self::store`]. What is in `k` afterwards is for nobody to read.
+    fn store_rotated(
+        &self,
+        cache: &mut Self::Cache,
+        at: Rotated<'_, Self>,
+        k: &mut [Self::Real],
+        v: &[Self::Real],
+    ) {
+        self.rotate(at.rope, at.positions, k, at.n_embd_head);
+        self.store(cache, at.il, at.batch, at.positions, k, v);
+    }
     /// Causal attention of `q [n_tokens, n_head, n_embd_head]` over the cache. `scores` is filled where the
     /// arithmetic has these values at all.
     fn attend(
@@ -266,6 +277,15 @@ pub(crate) struct Attend<'a, A: Arithmetic> {
     pub(crate) positions: &'a A::Positions,
     /// `[n_tokens, n_head, n_embd_head]`
     pub(crate) q: &'a [A::Real],
+}
+
+/// Where [`Arithmetic::store_rotated`] rotates and stores.
+pub(crate) struct Rotated<'a, A: Arithmetic> {
+    pub(crate) il: usize,
+    pub(crate) batch: &'a [BatchToken],
+    pub(crate) rope: &'a A::Rope,
+    pub(crate) positions: &'a A::Positions,
+    pub(crate) n_embd_head: usize,
 }
 
 /// A cache of several sequences, each with `n_ctx` positions of its own.

@@ -2,7 +2,7 @@
 
 use super::block::side_by_side;
 use super::{Pass, Site, Workspace, add_bias};
-use crate::arith::{Arithmetic, Attend, Heads, Job, Real, Scores};
+use crate::arith::{Arithmetic, Attend, Heads, Job, Real, Rotated, Scores};
 use crate::weights::{Layer, Norm};
 
 impl<A: Arithmetic> Pass<'_, A> {
@@ -46,8 +46,16 @@ impl<A: Arithmetic> Pass<'_, A> {
             self.trace.node("CONT", "Vcur (cont)", Some(il), &[hp.n_embd_kv()], v);
         }
         let positions = &ws.positions[net.rope_of(il).unwrap_or(0)];
-        let (k, v) = (&ws.k[..n_kv], &ws.v[..n_kv]);
-        net.arith.store(self.cache, il, self.batch, positions, k, v);
+        let (k, v) = (&mut ws.k[..n_kv], &ws.v[..n_kv]);
+        match self.rotated_late(il) {
+            Some(i) => {
+                let rope = net.ropes[i].of(self.n_ctx);
+                let (batch, n_embd_head) = (self.batch, hp.n_embd_head);
+                let at = Rotated { il, batch, rope, positions, n_embd_head };
+                net.arith.store_rotated(self.cache, at, k, v);
+            }
+            None => net.arith.store(self.cache, il, self.batch, positions, k, v),
+        }
         self.attend(positions, &ws.q[..n_q], &mut ws.kqv[..n_q], il);
     }
 
@@ -113,7 +121,14 @@ impl<A: Arithmetic> Pass<'_, A> {
         }
         let shape = [hp.n_head_kv, hp.n_embd_head];
         self.head_norm(layer.attn_k_norm.as_ref(), k, spare, shape, 1, il);
-        self.rotate(&ws.positions, k, "Kcur", il);
+        if self.rotated_late(il).is_none() {
+            self.rotate(&ws.positions, k, "Kcur", il);
+        }
+    }
+
+    /// Which RoPE rotates the keys on their way into the cache: the layer's, where nobody wants to see them in between.
+    fn rotated_late(&self, il: usize) -> Option<usize> {
+        self.net.rope_of(il).filter(|_| !self.trace.sees_all())
     }
 
     fn value(&mut self, ws: &mut Workspace<A>, layer: &Layer<A>, il: usize) {

@@ -68,16 +68,17 @@ struct To {
 /// `row` is readable for `n` rows of `n_blocks` blocks; `to` has tokens `at..at + n`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 unsafe fn tile(row: *const f32, n: usize, n_blocks: usize, to: To) {
+    let mut of = Six::new();
     if to.t == 1 {
         for block in (0..n_blocks).step_by(TILE) {
             let n = TILE.min(n_blocks - block);
             // SAFETY: the caller's promise: `n` blocks of the row.
             unsafe {
-                let six = six(row.add(block * 32), 32, n);
-                for (i, codes) in six.codes[..n].iter().enumerate() {
+                six(row.add(block * 32), 32, n, &mut of);
+                for (i, codes) in of.codes[..n].iter().enumerate() {
                     _mm256_storeu_si256(to.codes.add((block + i) * 32).cast(), *codes);
                 }
-                store_scales(&six, n, block, to);
+                store_scales(&of, n, block, to);
             }
         }
         return;
@@ -85,27 +86,36 @@ unsafe fn tile(row: *const f32, n: usize, n_blocks: usize, to: To) {
     for block in 0..n_blocks {
         // SAFETY: the caller's promise: the same block of `n` rows.
         unsafe {
-            let six = six(row.add(block * 32), n_blocks * 32, n);
+            six(row.add(block * 32), n_blocks * 32, n, &mut of);
             let codes_at = to.codes.add(block * 32 * to.t);
             if n == TILE {
-                store_tile(&six.codes, codes_at);
+                store_tile(&of.codes, codes_at);
             } else {
-                for (i, codes) in six.codes[..n].iter().enumerate() {
+                for (i, codes) in of.codes[..n].iter().enumerate() {
                     store_quads(*codes, codes_at.add((to.at + i) * 4), to.t);
                 }
             }
-            store_scales(&six, n, block * to.t + to.at, to);
+            store_scales(&of, n, block * to.t + to.at, to);
         }
     }
 }
 
-/// Quantizes `n` blocks, 1 to 6, `stride` apart.
+impl Six {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    fn new() -> Self {
+        let (zeros, zero) = (_mm256_setzero_ps(), _mm256_setzero_si256());
+        Self { codes: [zero; TILE], d: zeros, s: zeros, minus: zero }
+    }
+}
+
+/// Quantizes `n` blocks, 1 to 6, `stride` apart. (What is returned by value is copied, and so is a large part of the work.)
 ///
 /// # Safety
 /// They are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-unsafe fn six(x: *const f32, stride: usize, n: usize) -> Six {
+unsafe fn six(x: *const f32, stride: usize, n: usize, of: &mut Six) {
     let mut lows = [_mm512_setzero_ps(); TILE];
     let mut highs = [_mm512_setzero_ps(); TILE];
     let mut max = [_mm512_setzero_si512(); TILE];
@@ -127,21 +137,20 @@ unsafe fn six(x: *const f32, stride: usize, n: usize) -> Six {
     let some = _mm256_cmp_ps_mask::<_CMP_LT_OQ>(factor, _mm256_set1_ps(f32::INFINITY))
         & _mm256_cmp_ps_mask::<_CMP_GT_OQ>(factor, _mm256_setzero_ps());
     let factor = _mm512_castps256_ps512(factor);
-    let mut codes = [_mm256_setzero_si256(); TILE];
     let mut sums = [_mm512_setzero_si512(); TILE];
     for i in 0..TILE {
         let factor = _mm512_permutexvar_ps(_mm512_set1_epi32(LANES[i]), factor);
         let some = if some >> i & 1 == 1 { u16::MAX } else { 0 };
         let low = round(_mm512_maskz_mul_ps(some, lows[i], factor));
         let high = round(_mm512_maskz_mul_ps(some, highs[i], factor));
-        codes[i] = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
+        of.codes[i] = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
         sums[i] = _mm512_add_epi32(low, high);
     }
     let sums = sum_of_each(&sums);
     // The sum is taken with the scale before its rounding.
-    let s = round_to_f16(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), d));
-    let minus = _mm256_sub_epi32(_mm256_setzero_si256(), sums);
-    Six { codes, d: round_to_f16(d), s, minus }
+    of.s = round_to_f16(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), d));
+    of.minus = _mm256_sub_epi32(_mm256_setzero_si256(), sums);
+    of.d = round_to_f16(d);
 }
 
 /// Reduces six vectors, each to one lane of the result, by an operation on whole vectors.
