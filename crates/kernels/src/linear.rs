@@ -253,13 +253,7 @@ impl<'a> Product<'a> {
 
     /// The same where nothing is to be done with the sums but to store them. They go straight to where the output is: a
     /// store now and then hides behind the arithmetic, where many at once would wait for the cache.
-    fn store(
-        &self,
-        packed: &[u8],
-        all: Range<usize>,
-        rows: Range<usize>,
-        out: &mut BlockMut<'_>,
-    ) {
+    fn store(&self, packed: &[u8], all: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
         let (first_token, first) = (all.start, rows.start);
         let step = ROWS * self.isa.groups(all.len());
         for (tokens, rows) in self.portions(all, rows, self.sweep_tokens(), step) {
