@@ -70,6 +70,7 @@ impl Session<'_> {
         let options = LoadOptions {
             n_threads: self.peaks.n_threads,
             isa: self.isa,
+            repack: !self.args.load.no_repack,
             ..LoadOptions::default()
         };
         let model = Arc::new(model::load(self.path, &gguf, &options)?);
@@ -92,7 +93,7 @@ impl Session<'_> {
                     measured => measured.at(self.path)?,
                 };
                 let row = Row::new(&description, self.peaks, self.isa, test, &measured, &work);
-                printer.row(row.with_cache(&cache))?;
+                printer.row(row.with_cache(&cache).with_repack(options.repack))?;
             }
         }
         Ok(Exit::Ok)

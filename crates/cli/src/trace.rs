@@ -32,6 +32,7 @@ pub(crate) fn trace(args: &TraceArgs, interrupt: &Interrupt) -> Result<Exit, Cli
         numerics: args.numerics.into(),
         n_threads: session::n_threads(args.threads),
         isa,
+        repack: !args.load.no_repack,
     };
     let mut bar = Progress::fraction("loading");
     let model = Model::load(Arc::clone(&gguf), &options, &mut |done| bar.set_fraction(done));

@@ -76,7 +76,15 @@ pub(super) fn climb(setup: &Setup<'_>, ladder: &mut Ladder<'_>, certificate: &mu
         ladder.rung("weights", || weights::weights(&gguf, n_threads, hashed, cancel));
     let reason = if ladder.holds() { None } else { Some("the weights are damaged") };
     let sha256 = certificate.file.sha256.clone().unwrap_or_default();
-    let engine = Engine { path, gguf: &gguf, sha256: &sha256, n_threads, isa: setup.isa, cancel };
+    let engine = Engine {
+        path,
+        gguf: &gguf,
+        sha256: &sha256,
+        n_threads,
+        isa: setup.isa,
+        repack: true,
+        cancel,
+    };
     let model = ladder.rung("model", || load(&engine));
     let reason = reason.or(model.is_none().then_some("the model cannot be loaded"));
     let ids = model.as_ref().filter(|_| reason.is_none()).map(|model| Ids {
