@@ -73,6 +73,8 @@ impl Session<'_> {
             repack: !self.args.load.no_repack,
             ..LoadOptions::default()
         };
+        // Until there is something to cancel, Ctrl-C ends the process.
+        self.interrupt.release();
         let model = Arc::new(model::load(self.path, &gguf, &options)?);
         let cache = self.args.cache.context();
         let work = Work::new(&gguf, model.hparams(), cache.type_k, cache.type_v);

@@ -91,6 +91,7 @@ impl Source {
             Self::Like(evals, _) => Ok(evals.clone()),
             Self::Prompt(prompt) => {
                 let tokens = prompt.ids(&model::tokenizer(path, gguf)?)?;
+                prompt::check_some(&tokens)?;
                 Ok(vec![EvalInfo { n_past: 0, tokens }])
             }
         }

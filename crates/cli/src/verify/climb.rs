@@ -41,7 +41,7 @@ pub(super) struct Setup<'a> {
 /// Rungs that need the header, and those that need a model.
 const BEHIND_HEADER: [&str; 4] = ["tokens", "template", "weights", "model"];
 const BEHIND_MODEL: [&str; 3] = ["fast", "reference", "oracle"];
-const BEHIND_TRACES: [&str; 8] = [
+const BEHIND_TRACES: [&str; 9] = [
     "fast/reference",
     "fast/oracle",
     "reference/oracle",
@@ -50,6 +50,7 @@ const BEHIND_TRACES: [&str; 8] = [
     "batches",
     "threads",
     "isa",
+    "packing",
 ];
 
 /// lockstep beside a trace.
@@ -263,6 +264,7 @@ fn invariance(
     found.extend(ladder.rung("batches", || runner.batches()));
     found.extend(ladder.rung("threads", || runner.threads(quick)));
     found.extend(ladder.rung("isa", || runner.instruction_sets(quick)));
+    found.extend(ladder.rung("packing", || runner.packing()));
     certificate.invariance = found.into_iter().flatten().collect();
 }
 
