@@ -115,9 +115,7 @@ impl Matrix {
 
     /// Packs some rows from `first_row` on, a multiple of 16. All but the last of the matrix are packed by 16.
     /// # Errors
-    /// Bytes that are no such rows.
-    /// # Panics
-    /// If the matrix is [`Self::on_demand`].
+    /// Bytes that are no such rows, or a matrix [`Self::on_demand`], which has no room for any.
     pub fn pack_rows(
         &mut self,
         first_row: usize,
@@ -128,15 +126,14 @@ impl Matrix {
         let row_bytes = ty.row_bytes(n_cols).unwrap_or_default();
         let n = bytes.len().checked_div(row_bytes).unwrap_or_default();
         let end = first_row.saturating_add(n);
+        let error = KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() };
         let whole = n * row_bytes == bytes.len() && first_row.is_multiple_of(ROWS);
         if !whole || end > n_rows || !(end.is_multiple_of(ROWS) || end == n_rows) {
-            return Err(KernelError::MatrixShape { ty, n_rows, n_cols, n_bytes: bytes.len() });
+            return Err(error);
         }
         let group_bytes = self.group_bytes;
         let groups = first_row / ROWS * group_bytes..end.div_ceil(ROWS) * group_bytes;
-        let Panels::Resident(packed) = &mut self.panels else {
-            panic!("rows are packed where the matrix has room for them");
-        };
+        let Panels::Resident(packed) = &mut self.panels else { return Err(error) };
         let packed = &mut packed.as_mut_slice()[groups];
         team.for_chunks_mut(packed, group_bytes, &|group, out| {
             let rows = &bytes[group * ROWS * row_bytes..];

@@ -130,7 +130,8 @@ fn panels_are_packed_as_the_whole() {
         let bytes = rng.weights(ty, n_rows, n_cols);
         let whole = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team, &arena).unwrap();
         let rows = Box::new(bytes.clone());
-        let w = Matrix::on_demand(Isa::detect(), ty, n_rows, n_cols, rows).unwrap();
+        let mut w = Matrix::on_demand(Isa::detect(), ty, n_rows, n_cols, rows).unwrap();
+        assert!(w.pack_rows(0, &bytes, &team).is_err(), "there is no room for them");
         assert_eq!((w.n_bytes(), w.group_bytes()), (0, whole.group_bytes()));
         for rows in [16..48, 0..71, 64..71, 32..48] {
             panel.sized(100_000).fill(0xFF);
