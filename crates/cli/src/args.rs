@@ -166,8 +166,8 @@ impl RunArgs {
 /// How a model is loaded.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Leave the weights as they are in the file and pack what is read, each time: no copy in memory, quick to load, slower
-    /// to run, the same bits; only for fast, may be written -nr
+    /// With fast: no packed copy of the weights, each is packed when it is read: quick to load, slow to generate, the same
+    /// bits; may be written -nr
     #[arg(long)]
     pub(crate) no_repack: bool,
 }
