@@ -163,6 +163,15 @@ impl RunArgs {
     }
 }
 
+/// How a model is loaded.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// With fast: no packed copy of the weights, each is packed when it is read: quick to load, slow to generate, the same
+    /// bits; may be written -nr
+    #[arg(long)]
+    pub(crate) no_repack: bool,
+}
+
 /// How a model is run, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
@@ -185,6 +194,9 @@ pub(crate) struct EngineArgs {
     /// Instruction set of fast: auto, scalar, avx2, …
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
     pub(crate) isa: String,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
 
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
@@ -294,6 +306,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
     pub(crate) isa: String,
 
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+
     /// One more run of each test, that tells how its time is split; it does not count for the speed
     #[arg(long)]
     pub(crate) split: bool,
@@ -339,6 +354,7 @@ pub(crate) fn long_names(args: impl Iterator<Item = OsString>) -> impl Iterator<
             Some("-np") if is_bench => "--np".into(),
             Some("-ctk") => "--cache-type-k".into(),
             Some("-ctv") => "--cache-type-v".into(),
+            Some("-nr") => "--no-repack".into(),
             Some("-sys") => "--system".into(),
             Some("-no-cnv") => "--raw".into(),
             _ => arg,
@@ -454,8 +470,9 @@ mod tests {
             (vec![512], vec![128], vec![0])
         );
         assert!(default.threads.is_empty() && default.prompt_gen.is_empty(), "none by default");
-        let run = ["lockstep", "run", "-np", "-ctk", "q8_0", "--", "-ctv"].map(OsString::from);
+        let run =
+            ["lockstep", "run", "-np", "-ctk", "q8_0", "-nr", "--", "-ctv"].map(OsString::from);
         let run: Vec<OsString> = long_names(run.into_iter()).collect();
-        assert_eq!(run[2..], ["-np", "--cache-type-k", "q8_0", "--", "-ctv"]);
+        assert_eq!(run[2..], ["-np", "--cache-type-k", "q8_0", "--no-repack", "--", "-ctv"]);
     }
 }

@@ -70,8 +70,11 @@ impl Session<'_> {
         let options = LoadOptions {
             n_threads: self.peaks.n_threads,
             isa: self.isa,
+            repack: !self.args.load.no_repack,
             ..LoadOptions::default()
         };
+        // Until there is something to cancel, Ctrl-C ends the process.
+        self.interrupt.release();
         let model = Arc::new(model::load(self.path, &gguf, &options)?);
         let cache = self.args.cache.context();
         let work = Work::new(&gguf, model.hparams(), cache.type_k, cache.type_v);
@@ -92,7 +95,7 @@ impl Session<'_> {
                     measured => measured.at(self.path)?,
                 };
                 let row = Row::new(&description, self.peaks, self.isa, test, &measured, &work);
-                printer.row(row.with_cache(&cache))?;
+                printer.row(row.with_cache(&cache).with_repack(options.repack))?;
             }
         }
         Ok(Exit::Ok)

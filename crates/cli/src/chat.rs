@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
-use turn::{Answer, Chat};
+use turn::{Answer, Chat, Settings};
 
 /// Runs the command.
 pub(crate) fn chat(args: &ChatArgs, interrupt: &Interrupt) -> Result<Exit, CliError> {
@@ -257,7 +257,10 @@ impl<'a> Talk<'a> {
         let is_seed = name == "seed";
         self.set.push((name, value));
         let tokenizer = &self.chat.engine.tokenizer;
-        match settings::changed(&self.set, &self.path, &self.gguf, tokenizer) {
+        let changed = settings::changed(&self.set, &self.path, &self.gguf, tokenizer);
+        // `seed -1` draws another one.
+        let keep = |new: Settings| new.keeping_seed(&self.chat.settings, tokenizer);
+        match if is_seed { changed } else { changed.and_then(keep) } {
             Ok(settings) => {
                 self.tell(&settings::shown(&settings));
                 self.chat.settings = settings;

@@ -9,6 +9,7 @@ pub(crate) use timings::{Timings, peak_bytes};
 use crate::{
     errors::{CliError, Exit},
     progress::Progress,
+    run::prompt::check_some,
 };
 use llama_model::{BatchToken, Context, ModelError};
 use sampler::Sampler;
@@ -81,10 +82,7 @@ impl Engine {
         emit: Emit<'_>,
     ) -> Result<Generation, CliError> {
         let n_ctx = self.context.n_ctx();
-        // A chat template may write nothing at all.
-        if prompt.is_empty() {
-            return Err(CliError::usage("the prompt is empty: there is nothing to continue"));
-        }
+        check_some(prompt)?;
         if prompt.len() > n_ctx {
             let text = format!("the prompt has {} tokens, the context {n_ctx}", prompt.len());
             return Err(CliError::new("E-CONTEXT", Exit::Usage, text));

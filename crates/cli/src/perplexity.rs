@@ -42,6 +42,7 @@ pub(crate) fn perplexity(args: &PerplexityArgs, interrupt: &Interrupt) -> Result
         numerics: args.numerics.into(),
         n_threads: session::n_threads(args.threads),
         isa,
+        repack: !args.load.no_repack,
     };
     let mut scorer = scorer(args, text, &path, &gguf, options.n_threads)?;
     let n_chunk = args.chunks.0.unwrap_or(usize::MAX).min(scorer.text.n_chunk());

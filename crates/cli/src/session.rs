@@ -35,8 +35,12 @@ pub(crate) fn open(
             .map_err(|e| e.with_hint("; `lockstep run --raw` runs the model without it"))?,
     };
     let sampler = sampling::sampler(sampling, args.ignore_eos, path, &gguf, &tokenizer)?;
-    let options =
-        LoadOptions { numerics: args.numerics.into(), n_threads: n_threads(args.threads), isa };
+    let options = LoadOptions {
+        numerics: args.numerics.into(),
+        n_threads: n_threads(args.threads),
+        isa,
+        repack: !args.load.no_repack,
+    };
     let model = model::load(path, &gguf, &options)?;
     let options = args.cache.context();
     let n_ctx = match args.ctx_size {

@@ -32,6 +32,7 @@ pub(crate) fn trace(args: &TraceArgs, interrupt: &Interrupt) -> Result<Exit, Cli
         numerics: args.numerics.into(),
         n_threads: session::n_threads(args.threads),
         isa,
+        repack: !args.load.no_repack,
     };
     let mut bar = Progress::fraction("loading");
     let model = Model::load(Arc::clone(&gguf), &options, &mut |done| bar.set_fraction(done));
@@ -90,6 +91,7 @@ impl Source {
             Self::Like(evals, _) => Ok(evals.clone()),
             Self::Prompt(prompt) => {
                 let tokens = prompt.ids(&model::tokenizer(path, gguf)?)?;
+                prompt::check_some(&tokens)?;
                 Ok(vec![EvalInfo { n_past: 0, tokens }])
             }
         }

@@ -141,6 +141,24 @@ fn types_of_the_cache() {
     assert_eq!((&row["type_k"], &row["type_v"]), (&json!("q8_0"), &json!("f16")), "{row}");
 }
 
+/// Weights that stay in the file are named where they are not the usual.
+#[test]
+fn weights_without_a_copy() {
+    let (_folder, path) = synth("tiny", "Q4_K_M");
+    let args = ["bench", "-m", arg(&path), "-p", "4", "-n", "2", "-r", "1", "-t", "1"];
+    for flag in ["--no-repack", "-nr"] {
+        let table = run(&[&args[..], &[flag]].concat()).expect_success().stdout;
+        assert!(
+            table.contains("| pp4 no-repack ") && table.contains("| tg2 no-repack "),
+            "{table}"
+        );
+    }
+    for (more, repack) in [(&[][..], true), (&["--no-repack"], false)] {
+        let report = bench(arg(&path), &[&["-p", "4", "-n", "0"], more].concat());
+        assert_eq!(report["results"][0]["repack"], json!(repack), "{report}");
+    }
+}
+
 #[test]
 fn what_bench_refuses() {
     let (_folder, path) = synth("tiny", "Q4_0");

@@ -216,6 +216,23 @@ fn what_is_told_cannot_drive_a_terminal() {
     assert_eq!(found.stderr, "\\u{1b}[2Jx\n");
 }
 
+/// A seed that was drawn is kept, until another one is asked for.
+#[test]
+fn settings_keep_the_seed_that_was_drawn() {
+    let model = tiny();
+    let lines = "/set\n/set top-k 3\n/set seed 7\n/set top-k 4\n/set seed -1\n/set\n";
+    let found = run_with_input(&["chat", model.str()], lines.as_bytes()).expect_success();
+    let seeds: Vec<u32> = found
+        .stderr
+        .split("seed ")
+        .skip(1)
+        .map(|rest| rest.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    let [drawn, kept, given, still, anew, last] = seeds[..] else { panic!("{found:?}") };
+    assert_eq!((kept, given, still, last), (drawn, 7, 7, anew), "{found:?}");
+    assert_ne!(anew, 7, "drawn: {found:?}");
+}
+
 #[test]
 fn a_template_that_writes_nothing_is_told() {
     let model = smollm2();

@@ -138,7 +138,7 @@ fn neither_cache_nor_threads_change_a_bit() {
     for numerics in ["fast", "reference", "oracle"] {
         let args = ["abab", "-n", "12", "--numerics", numerics, "--logits", "262"];
         let wanted = without_timings(run_json(&model, &args));
-        for more in [&["--no-kv-cache"][..], &["-t", "3"], &["-c", "33"]] {
+        for more in [&["--no-kv-cache"][..], &["-t", "3"], &["-c", "33"], &["--no-repack"]] {
             let other = without_timings(run_json(&model, &[&args, more].concat()));
             assert_eq!(other, wanted, "{numerics} {more:?}");
         }

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The rungs of every certificate; behind a trace there are two more.
-const RUNGS: [&str; 18] = [
+const RUNGS: [&str; 19] = [
     "file",
     "header",
     "tokens",
@@ -34,6 +34,7 @@ const RUNGS: [&str; 18] = [
     "batches",
     "threads",
     "isa",
+    "packing",
     "trace",
 ];
 

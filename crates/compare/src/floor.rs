@@ -8,13 +8,13 @@ use crate::verdict::FloorSource;
 use std::collections::HashMap;
 
 /// How much larger than the noise measured an error may be: one pair is one sample.
-const MARGIN: f64 = 10.0;
+pub const MARGIN: f64 = 10.0;
 /// From here on measured noise is more than rounding of sums, so that a ratio to it means something.
 const MEASURABLE: f64 = 1e-8;
 /// How many times noisier than the third trace A may be.
 const NOISIER: f64 = 100.0;
 /// f32 sums in another order: n * eps^2 with a wide margin for cancellation.
-const F32_NOISE: f64 = 1e-10;
+pub const F32_NOISE: f64 = 1e-10;
 /// Angles multiplied up in f32 from pair to pair: an angle is off by its rounding times the pair's number, up to 3e-4
 /// at thousands of positions, and a cosine by as much.
 const ANGLE_NOISE: f64 = 1e-7;

@@ -24,6 +24,7 @@ mod writer;
 
 pub use compare::{Others, compare};
 pub use error::{TraceError, TraceErrorKind};
+pub use floor::{F32_NOISE, MARGIN};
 pub use format::{EvalInfo, TraceHparams, TraceInfo};
 pub use html::html;
 pub use reader::{Node, TraceFile};

@@ -1,16 +1,18 @@
 //! One token through all matrices of a model, as in generation: GB/s of weights that come from memory.
 //!
-//! `cargo bench -p kernels --bench decode -- [filter] [--threads N] [--model 135m|1b] [--passes N] [--isa NAME]`. Types take
-//! turns pass by pass, so that a machine that others use treats them alike. (From the caches: the bench `matmul` with a
+//! `cargo bench -p kernels --bench decode -- [filter] [--threads N] [--model 135m|1b] [--passes N] [--isa NAME]
+//! [--no-repack]`. Types take turns pass by pass, so that a machine that others use treats them alike. With `--no-repack`
+//! rows are packed as they are read. (From the caches: the bench `matmul` with a
 //! small shape, e.g. `q4_K --threads 1 --tokens 1 --shape 256x2048`.)
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for developers")]
 
 use dequant::GgmlType;
-use kernels::{Acts, Arena, Isa, Linear, Matrix, Team, linears};
+use kernels::{Acts, Arena, Isa, Linear, Matrix, Rows, Team, linears};
 use std::time::Instant;
 
-const TYPES: [GgmlType; 9] = [
+const TYPES: [GgmlType; 10] = [
     GgmlType::Q4_0,
+    GgmlType::Q4_1,
     GgmlType::Q8_0,
     GgmlType::Q2_K,
     GgmlType::Q3_K,
@@ -41,6 +43,17 @@ struct Options {
     shape: Shape,
     n_passes: usize,
     isa: Isa,
+    repack: bool,
+}
+
+/// The bytes of a tensor.
+#[derive(Debug)]
+struct Tensor(Vec<u8>);
+
+impl Rows for Tensor {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Options {
@@ -51,6 +64,7 @@ impl Options {
             shape: SHAPE_135M,
             n_passes: 40,
             isa: Isa::detect(),
+            repack: true,
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -64,6 +78,7 @@ impl Options {
                     let mut all = Isa::available();
                     options.isa = all.find(|isa| isa.name() == name).unwrap();
                 }
+                "--no-repack" => options.repack = false,
                 "--bench" | "--model" => {}
                 _ => options.filter = arg,
             }
@@ -89,6 +104,9 @@ fn step(o: &Options, team: &Team, arena: &Arena, ty: GgmlType, rows: &[usize], n
         .iter()
         .map(|rows| {
             let bytes = weights(ty.row_bytes(n).unwrap() * rows);
+            if !o.repack {
+                return Matrix::on_demand(o.isa, ty, *rows, n, Box::new(Tensor(bytes))).unwrap();
+            }
             Matrix::pack(o.isa, ty, *rows, n, &bytes, team, arena).unwrap()
         })
         .collect();
@@ -140,8 +158,8 @@ fn main() {
     println!("{} threads, {}", options.n_threads, options.isa);
     println!("{:8} {:>6} {:>8} {:>8} {:>8}  GB/s", "type", "MB", "best", "quarter", "median");
     for (ty, steps, seconds) in &mut models {
-        let n_bytes: usize =
-            steps.iter().flat_map(|step| &step.matrices).map(Matrix::n_bytes).sum();
+        let size = |w: &Matrix| Matrix::packed_bytes(w.ty(), w.n_rows(), w.n_cols()).unwrap();
+        let n_bytes: usize = steps.iter().flat_map(|step| &step.matrices).map(size).sum();
         seconds.sort_by(f64::total_cmp);
         let rate = |part: usize| n_bytes as f64 / seconds[(seconds.len() - 1) / part] / 1e9;
         let (best, quarter, median) = (n_bytes as f64 / seconds[0] / 1e9, rate(4), rate(2));

@@ -375,7 +375,11 @@ impl KvCache {
         v: &[f32],
     ) {
         let KvShape { n_head_kv, n_embd_head_k: dk, n_embd_head_v: dv, .. } = self.shape;
-        assert_eq!(keys.k.len(), tokens.len() * n_head_kv * dk, "a key of all heads for each token");
+        assert_eq!(
+            keys.k.len(),
+            tokens.len() * n_head_kv * dk,
+            "a key of all heads for each token"
+        );
         assert_eq!(v.len(), tokens.len() * n_head_kv * dv, "a value of all heads for each token");
         tokens.iter().for_each(|&(seq, pos)| self.check(il, seq, pos));
         let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);

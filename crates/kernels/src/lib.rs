@@ -45,7 +45,7 @@ pub use isa::{Avx2, Avx512};
 pub use kv_cache::number::KvType;
 pub use kv_cache::{KvCache, KvShape, Rotation};
 pub use linear::{Gate, Gated, Linear, gated, linears};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, Rows};
 pub use norm::{
     LayerNorm, RowNorm, add, geglu, gelu, layer_norm, relu, rms_norm, rms_norm_in_place, scale,
     silu, soft_max, swiglu, tanh,

@@ -24,6 +24,7 @@ pub use gated::{Gate, Gated, gated};
 
 use crate::acts::{Codes, Floats};
 use crate::format::{Float, Format, ROWS, with_format};
+use crate::matrix::Panels;
 use crate::team::{BlockMut, Columns, Schedule, Target};
 use crate::{Acts, Isa, Matrix, Team, scalar};
 use std::ops::Range;
@@ -102,6 +103,8 @@ enum Kernel<'a> {
 /// What a thread needs of a [`Linear`].
 struct Product<'a> {
     isa: Isa,
+    /// Has the memory for panels.
+    team: &'a Team,
     w: &'a Matrix,
     kernel: Kernel<'a>,
     bias: Option<&'a [f32]>,
@@ -114,8 +117,7 @@ struct Product<'a> {
 pub fn linears<const N: usize>(isa: Isa, team: &Team, acts: &Acts, products: [Linear<'_>; N]) {
     let n_tokens = acts.n_tokens();
     products.iter().for_each(|product| check(acts, product));
-    let inputs =
-        products.each_ref().map(|of| Product::new(isa, of.w, acts, of.bias, of.add));
+    let inputs = products.each_ref().map(|of| Product::new(isa, team, of.w, acts, of.bias, of.add));
     let few = n_tokens < DYNAMIC_FROM;
     let groups = if few { 1 } else { isa.groups(n_tokens) };
     let outputs = products.map(|Linear { w, out, .. }| Columns {
@@ -160,24 +162,65 @@ impl<'a> Kernel<'a> {
 }
 
 impl<'a> Product<'a> {
-    fn new(isa: Isa, w: &'a Matrix, acts: &'a Acts, bias: Option<&'a [f32]>, add: bool) -> Self {
-        Product { isa, w, kernel: Kernel::of(w, acts), bias, add }
+    fn new(
+        isa: Isa,
+        team: &'a Team,
+        w: &'a Matrix,
+        acts: &'a Acts,
+        bias: Option<&'a [f32]>,
+        add: bool,
+    ) -> Self {
+        Product { isa, team, w, kernel: Kernel::of(w, acts), bias, add }
     }
 
     /// Computes the output columns `rows`, which begin at a group, of some tokens, which begin at a tile.
     fn compute(&self, tokens: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
+        match self.w.panels() {
+            Panels::Resident(packed) => {
+                let groups = self.w.groups(packed, rows.start / ROWS..rows.end.div_ceil(ROWS));
+                self.multiply(groups, tokens, rows, out);
+            }
+            Panels::OnDemand(file) => {
+                let (file, mut panel) = (file.bytes(), self.team.take_panel());
+                // As many rows as a kernel takes together: they are read while they are in the nearest cache.
+                let step = ROWS * self.isa.groups(tokens.len());
+                for start in rows.clone().step_by(step) {
+                    let part = start..rows.end.min(start + step);
+                    let groups = self.w.pack_panel(file, part.clone(), &mut panel);
+                    let columns = part.start - rows.start..part.end - rows.start;
+                    self.multiply(groups, tokens.clone(), part, &mut out.columns(columns));
+                }
+                self.team.give_back_panel(panel);
+            }
+        }
+    }
+
+    /// The same with the packed `groups` of these rows at hand.
+    fn multiply(
+        &self,
+        groups: &[u8],
+        tokens: Range<usize>,
+        rows: Range<usize>,
+        out: &mut BlockMut<'_>,
+    ) {
         assert_eq!(tokens.len(), out.n_rows(), "a row of output for each token");
         let (ty, n_cols) = (self.w.ty(), self.w.n_cols());
         let plain = self.bias.is_none() && rows.len().is_multiple_of(ROWS) && n_cols > 0;
         let adds = !self.add || self.isa.adds_rows(ty, tokens.len(), n_cols);
         if plain && adds && self.isa.stores_rows(ty) {
-            self.store(tokens, rows, out);
+            self.store(groups, tokens, rows, out);
         } else if out.n_rows() <= DYNAMIC_FROM {
             // Few tokens: few sums to clear.
-            self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(tokens, rows, out);
+            self.sweep::<DYNAMIC_FROM, MAX_GROUPS>(groups, tokens, rows, out);
         } else {
-            self.sweep::<SWEEP, 2>(tokens, rows, out);
+            self.sweep::<SWEEP, 2>(groups, tokens, rows, out);
         }
+    }
+
+    /// Some of the packed groups.
+    fn groups<'b>(&self, packed: &'b [u8], groups: Range<usize>) -> &'b [u8] {
+        let n_bytes = self.w.group_bytes();
+        &packed[groups.start * n_bytes..groups.end * n_bytes]
     }
 
     /// Tokens of a sweep that stores its sums where the output is.
@@ -206,13 +249,14 @@ impl<'a> Product<'a> {
 
     /// The same where nothing is to be done with the sums but to store them. They go straight to where the output is: a
     /// store now and then hides behind the arithmetic, where many at once would wait for the cache.
-    fn store(&self, all: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
+    fn store(&self, packed: &[u8], all: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
         let (first_token, first) = (all.start, rows.start);
         let step = ROWS * self.isa.groups(all.len());
         for (tokens, rows) in self.portions(all, rows, self.sweep_tokens(), step) {
-            let groups = self.w.groups(rows.start / ROWS..rows.end / ROWS);
             let out_rows = tokens.start - first_token..tokens.end - first_token;
-            let mut to = out.target(out_rows, rows.start - first..rows.end - first);
+            let columns = rows.start - first..rows.end - first;
+            let groups = self.groups(packed, columns.start / ROWS..columns.end / ROWS);
+            let mut to = out.target(out_rows, columns);
             to.add = self.add;
             self.kernel.run(self.isa, groups, tokens, to);
         }
@@ -221,6 +265,7 @@ impl<'a> Product<'a> {
     /// The same, at most `N` tokens and `G` groups at a time.
     fn sweep<const N: usize, const G: usize>(
         &self,
+        packed: &[u8],
         all: Range<usize>,
         rows: Range<usize>,
         out: &mut BlockMut<'_>,
@@ -230,13 +275,13 @@ impl<'a> Product<'a> {
         let (first_token, first) = (all.start, rows.start);
         let step = ROWS * self.isa.groups(all.len()).min(G);
         for (tokens, rows) in self.portions(all, rows, N, step) {
-            let groups = rows.start / ROWS..rows.end.div_ceil(ROWS);
+            let groups = (rows.start - first) / ROWS..(rows.end - first).div_ceil(ROWS);
             let sums = &mut sums.as_flattened_mut()[..tokens.len() * groups.len()];
             if !std::mem::take(&mut clean) {
                 sums.fill([0.0; ROWS]);
             }
             let to = Target::of(sums, tokens.len());
-            self.kernel.run(self.isa, self.w.groups(groups), tokens.clone(), to);
+            self.kernel.run(self.isa, self.groups(packed, groups), tokens.clone(), to);
             for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {
                 let start = rows.start + i * ROWS;
                 let group = start..rows.end.min(start + ROWS);

@@ -23,6 +23,7 @@ pub(crate) use cells::{Cells, Cut, Field, FieldPart};
 pub(crate) use split::{BlockMut, Columns, Grid, Schedule, Target};
 
 use crate::KernelError;
+use crate::matrix::Panel;
 use gate::Gate;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -89,6 +90,8 @@ pub struct Team {
     scratch: Mutex<Vec<f32>>,
     /// Memory of parts of jobs that are over, for the next ones.
     spare: Mutex<Vec<[Vec<f32>; 4]>>,
+    /// The same for weights that are packed on demand.
+    panels: Mutex<Vec<Panel>>,
     /// `None` with one thread.
     pool: Option<rayon::ThreadPool>,
     workers: Vec<JoinHandle<()>>,
@@ -127,6 +130,7 @@ impl Team {
             turn: Mutex::new(()),
             scratch: Mutex::new(Vec::new()),
             spare: Mutex::new(Vec::new()),
+            panels: Mutex::new(Vec::new()),
             pool: None,
             workers: Vec::new(),
         };
@@ -206,6 +210,16 @@ impl Team {
     /// Keeps them for [`Self::take_spare`]: at most as many as are taken at the same time.
     pub(crate) fn give_back(&self, vectors: [Vec<f32>; 4]) {
         lock(&self.spare).push(vectors);
+    }
+
+    /// Memory for packed rows, that of an earlier part of a job if there is any.
+    pub(crate) fn take_panel(&self) -> Panel {
+        lock(&self.panels).pop().unwrap_or_default()
+    }
+
+    /// Keeps it for [`Self::take_panel`].
+    pub(crate) fn give_back_panel(&self, panel: Panel) {
+        lock(&self.panels).push(panel);
     }
 
     /// The part of `0..n` that belongs to `tid` when `n` is dealt out contiguously in units of `grain`.

@@ -445,7 +445,7 @@ fn no_fault_is_no_alarm() {
         trace(&file, Reference::new(2).unwrap(), "ggml-scalar", &e, &e, &reference);
         let none = Faulty::new(Reference::new(1).unwrap(), Fault::None, None, SHAPE.n_vocab);
         trace(&file, none, "ggml-scalar", &e, &e, &same);
-        trace(&file, Fast::new(2, Isa::detect()).unwrap(), "fast", &e, &e, &fast);
+        trace(&file, Fast::new(2, Isa::detect(), true).unwrap(), "fast", &e, &e, &fast);
         trace(&file, Oracle::new(2).unwrap(), "f64", &e, &e, &oracle);
         let [reference, same, fast, oracle] =
             [reference, same, fast, oracle].map(|path| TraceFile::open(&path).unwrap());

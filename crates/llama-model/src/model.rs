@@ -33,11 +33,20 @@ pub struct LoadOptions {
     pub n_threads: usize,
     /// The instruction set of `Fast`.
     pub isa: Isa,
+    /// Whether `Fast` packs all weights at load and reads the copy. Else each thread packs the rows that it is about to read
+    /// out of the mapped file, every time: loading takes no time and no memory, computing takes longer. The results are the
+    /// same bits. The other arithmetics never pack.
+    pub repack: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { numerics: Numerics::Fast, n_threads: memory::default_threads(), isa: Isa::detect() }
+        Self {
+            numerics: Numerics::Fast,
+            n_threads: memory::default_threads(),
+            isa: Isa::detect(),
+            repack: true,
+        }
     }
 }
 
@@ -82,14 +91,14 @@ impl Model {
         let n = options.n_threads;
         let load = Load { gguf: &gguf, hp: &hp, arch, progress };
         let (net, warnings) = match options.numerics {
-            Numerics::Fast => {
-                load.net(|| Fast::new(n, options.isa)).map(|(net, w)| (AnyNet::Fast(net), w))?
-            }
+            Numerics::Fast => load
+                .net(Fast::new(n, options.isa, options.repack)?)
+                .map(|(net, w)| (AnyNet::Fast(net), w))?,
             Numerics::Reference => {
-                load.net(|| Reference::new(n)).map(|(net, w)| (AnyNet::Reference(net), w))?
+                load.net(Reference::new(n)?).map(|(net, w)| (AnyNet::Reference(net), w))?
             }
             Numerics::Oracle => {
-                load.net(|| Oracle::new(n)).map(|(net, w)| (AnyNet::Oracle(net), w))?
+                load.net(Oracle::new(n)?).map(|(net, w)| (AnyNet::Oracle(net), w))?
             }
         };
         Ok(Self { hparams: hp, net, warnings })
@@ -177,16 +186,13 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn net<A: Arithmetic>(
-        self,
-        make: impl FnOnce() -> Result<A, ModelError>,
-    ) -> Result<(Net<A>, Vec<String>), ModelError> {
+    fn net<A: Arithmetic>(self, arith: A) -> Result<(Net<A>, Vec<String>), ModelError> {
         let tied = self.gguf.find_tensor("output.weight").is_none();
         let is_matrix =
             |t: &&TensorInfo| t.dims.ne().len() >= 2 && (tied || t.name != "token_embd.weight");
         let need = self.gguf.tensors().iter().filter(is_matrix);
-        let need = need.map(|t| A::matrix_bytes(t.ty, t.dims.n_rows(), t.dims.n_cols()));
+        let need = need.map(|t| arith.matrix_bytes(t.ty, t.dims.n_rows(), t.dims.n_cols()));
         memory::check("the model", need.fold(0, u64::saturating_add), |_| String::new())?;
-        Loader::new(self.gguf, make()?, self.hp.clone(), self.arch, self.progress).net()
+        Loader::new(self.gguf, arith, self.hp.clone(), self.arch, self.progress).net()
     }
 }

@@ -108,12 +108,12 @@ fn the_documented_ones_are_these() {
 }
 
 /// Logits of a prompt longer than any window and of one more token: the same bits on every instruction set, with any
-/// number of threads, in any portions.
+/// number of threads, in any portions, of weights packed at load or when they are read.
 fn fast_is_invariant(model: &str, path: &Path) {
     let prompt: Vec<u32> = (0..300_u32).map(|i| (i * i * 31 + i * 97 + 5) % 320).collect();
-    let run = |isa, n_threads, n_ubatch| {
+    let run = |isa, n_threads, n_ubatch, repack| {
         let numerics = Numerics::Fast;
-        let net = load_with(path, &LoadOptions { numerics, n_threads, isa });
+        let net = load_with(path, &LoadOptions { numerics, n_threads, isa, repack });
         let options = ContextOptions { n_ctx: 512, n_ubatch, ..ContextOptions::default() };
         let mut context = Context::new(net, &options).unwrap();
         let mut bits = Vec::new();
@@ -122,11 +122,13 @@ fn fast_is_invariant(model: &str, path: &Path) {
         }
         bits
     };
-    let expected = run(Isa::Scalar, 2, 512);
+    let expected = run(Isa::Scalar, 2, 512, true);
     for isa in Isa::available() {
-        for (n_threads, n_ubatch) in [(1, 512), (3, 7), (2, 64)] {
-            let place = format!("{model}, {isa}, {n_threads} threads, micro-batch {n_ubatch}");
-            assert!(run(isa, n_threads, n_ubatch) == expected, "{place}");
+        for (n_threads, n_ubatch, repack) in
+            [(1, 512, true), (3, 7, true), (2, 64, true), (2, 512, false), (3, 7, false)]
+        {
+            let place = format!("{model}, {isa}, {n_threads} threads, {n_ubatch}, {repack}");
+            assert!(run(isa, n_threads, n_ubatch, repack) == expected, "{place}");
         }
     }
 }

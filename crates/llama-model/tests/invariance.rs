@@ -80,17 +80,18 @@ fn threads_and_micro_batches_of_the_exact_arithmetics() {
     }
 }
 
-/// Every weight type with grouped heads: the instruction set decides as little as threads and micro-batches.
+/// Every weight type with grouped heads: the instruction set, and whether weights are packed at load or when they are read,
+/// decide as little as threads and micro-batches.
 #[test]
-fn instruction_sets() {
+fn instruction_sets_and_packing() {
     let prompt: Vec<u32> = prompt(600).iter().map(|id| id % 320).collect();
     let folder = tempfile::tempdir().unwrap();
     for (name, options) in tiny_models().into_iter().filter(|(name, _)| name.ends_with("-gqa")) {
         let path = folder.path().join(format!("{name}.gguf"));
         SynthModel::new(options).unwrap().write(&path, |_| ControlFlow::Continue(())).unwrap();
-        let run = |isa, n_threads, n_ubatch| {
+        let run = |isa, n_threads, n_ubatch, repack| {
             let numerics = Numerics::Fast;
-            let model = load_with(&path, &LoadOptions { numerics, n_threads, isa });
+            let model = load_with(&path, &LoadOptions { numerics, n_threads, isa, repack });
             let options = ContextOptions { n_ctx: 1024, n_ubatch, ..ContextOptions::default() };
             let mut context = Context::new(model, &options).unwrap();
             let mut all = bits(context.decode(&BatchToken::prompt(0, 0, &prompt)).unwrap());
@@ -98,13 +99,40 @@ fn instruction_sets() {
             all.extend(bits(context.decode(&next).unwrap()));
             all
         };
-        let expected = run(Isa::Scalar, 2, 512);
-        assert!(run(Isa::Scalar, 3, 7) == expected, "{name}, scalar, in other portions");
+        let expected = run(Isa::Scalar, 2, 512, true);
+        assert!(run(Isa::Scalar, 3, 7, true) == expected, "{name}, scalar, in other portions");
+        assert!(run(Isa::Scalar, 2, 64, false) == expected, "{name}, scalar, packed when read");
         for isa in Isa::available().filter(|isa| *isa != Isa::Scalar) {
             for (n_threads, n_ubatch) in [(1, 512), (2, 64), (3, 7), (8, 512), (2, 1)] {
                 let place = format!("{name}, {isa}, {n_threads} threads, micro-batch {n_ubatch}");
-                assert!(run(isa, n_threads, n_ubatch) == expected, "{place}");
+                assert!(run(isa, n_threads, n_ubatch, true) == expected, "{place}");
             }
+            for (n_threads, n_ubatch) in [(2, 512), (3, 7)] {
+                let place = format!("{name}, {isa}, {n_threads} threads, micro-batch {n_ubatch}");
+                let read = run(isa, n_threads, n_ubatch, false);
+                assert!(read == expected, "{place}, packed when read");
+            }
+        }
+    }
+}
+
+/// Every other tiny model, mixtures of experts and fused tensors among them, and one whose bytes are no file.
+#[test]
+fn weights_packed_when_they_are_read() {
+    let prompt: Vec<u32> = prompt(70).iter().map(|id| id % 320).collect();
+    let others = tiny_models().into_iter().filter(|(name, _)| !name.ends_with("-gqa"));
+    for (name, options) in others {
+        let bytes = SynthModel::new(options).unwrap().to_bytes().unwrap();
+        let gguf = Arc::new(Gguf::from_bytes(bytes).unwrap());
+        let run = |n_threads, n_ubatch, repack| {
+            let options = LoadOptions { n_threads, repack, ..LoadOptions::default() };
+            let model = Model::load(Arc::clone(&gguf), &options, &mut |_| ()).unwrap();
+            run(&Arc::new(model), n_ubatch, &prompt)
+        };
+        let expected = run(2, 512, true);
+        for (n_threads, n_ubatch) in [(1, 512), (1, 7), (2, 512), (3, 1), (4, 33)] {
+            let got = run(n_threads, n_ubatch, false);
+            assert!(got == expected, "{name}, {n_threads} threads, micro-batch {n_ubatch}");
         }
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Row {
     isa: &'static str,
     type_k: &'static str,
     type_v: &'static str,
+    /// Whether the weights were packed at load.
+    repack: bool,
     test: String,
     n_prompt: usize,
     n_gen: usize,
@@ -107,6 +109,7 @@ impl Row {
             isa: isa.name(),
             type_k: KvType::default().name(),
             type_v: KvType::default().name(),
+            repack: true,
             test: test.to_string(),
             n_prompt: test.n_prompt,
             n_gen: test.n_gen,
@@ -128,14 +131,25 @@ impl Row {
         Self { type_k: cache.type_k.name(), type_v: cache.type_v.name(), ..self }
     }
 
-    /// The test as people read it; the types of the cache behind it if they are not the usual ones.
+    /// Of a model loaded so.
+    pub(super) fn with_repack(self, repack: bool) -> Self {
+        Self { repack, ..self }
+    }
+
+    /// The test as people read it; behind it the types of the cache, and that weights were not packed at load, where that
+    /// is not as usual.
     fn title(&self) -> String {
         let usual = KvType::default().name();
+        let mut title = self.test.clone();
         match (self.type_k, self.type_v) {
-            (k, v) if k == usual && v == usual => self.test.clone(),
-            (k, v) if k == v => format!("{} {k}", self.test),
-            (k, v) => format!("{} {k}/{v}", self.test),
+            (k, v) if k == usual && v == usual => {}
+            (k, v) if k == v => title += &format!(" {k}"),
+            (k, v) => title += &format!(" {k}/{v}"),
         }
+        if !self.repack {
+            title += " no-repack";
+        }
+        title
     }
 }
 
@@ -188,7 +202,7 @@ impl Printer {
         match self.kind {
             BenchOutput::Json => Ok(()),
             BenchOutput::Csv => output::print(
-                "model,file,n_params,n_bytes,threads,isa,type_k,type_v,test,n_prompt,n_gen,depth,n_seq,\
+                "model,file,n_params,n_bytes,threads,isa,type_k,type_v,repack,test,n_prompt,n_gen,depth,n_seq,\
                  tok_per_s,spread,of_peak,of_read,linears,attention,other\n",
             ),
             BenchOutput::Md => {
@@ -302,6 +316,7 @@ fn csv(row: &Row) -> String {
     let mut fields = vec![quoted(&d.model), quoted(&d.file)];
     fields.extend([d.n_params.to_string(), d.n_bytes.to_string(), row.threads.to_string()]);
     fields.extend([row.isa, row.type_k, row.type_v].map(str::to_owned));
+    fields.push(row.repack.to_string());
     fields.push(quoted(&row.test));
     let sizes = [row.n_prompt, row.n_gen, row.depth, row.n_seq];
     fields.extend(sizes.map(|n| n.to_string()));

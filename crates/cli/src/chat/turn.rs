@@ -234,7 +234,24 @@ impl Settings {
         let seed = self.sampler.seed().wrapping_add(n_answers);
         // The one number that stands for a random seed.
         let seed = if seed == Params::RANDOM_SEED { 0 } else { seed };
+        self.seeded(seed, tokenizer)
+    }
+
+    /// The sampler with another seed.
+    fn seeded(&self, seed: u32, tokenizer: &Tokenizer) -> Result<Sampler, CliError> {
         let params = Params { seed, ..self.sampler.params().clone() };
         Ok(Sampler::new(params, tokenizer.n_vocab())?)
+    }
+
+    /// These settings, which no seed was given for, with the one that was drawn for those `before` them.
+    pub(super) fn keeping_seed(
+        self,
+        before: &Self,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, CliError> {
+        if self.sampler.params().seed != Params::RANDOM_SEED {
+            return Ok(self);
+        }
+        Ok(Self { sampler: self.seeded(before.sampler.seed(), tokenizer)?, ..self })
     }
 }

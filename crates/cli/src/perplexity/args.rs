@@ -1,6 +1,6 @@
 //! The command line of `perplexity`.
 use crate::{
-    args::{Limit, NumericsArg},
+    args::{Limit, LoadArgs, NumericsArg},
     cache::CacheArgs,
 };
 use clap::Args;
@@ -60,6 +60,9 @@ pub(crate) struct PerplexityArgs {
     /// Instruction set of fast: auto, scalar, avx2, …
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
     pub(crate) isa: String,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
 
     /// Print one JSON object instead of text
     #[arg(long)]

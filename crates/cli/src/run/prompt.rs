@@ -110,11 +110,16 @@ impl Prompt {
         if let Some(id) = ids.iter().find(|id| **id as usize >= n_vocab) {
             return Err(CliError::usage(format!("--ids has {id}; must be below {n_vocab}")));
         }
-        if ids.is_empty() {
-            return Err(CliError::usage("the prompt is empty: there is nothing to continue"));
-        }
         Ok(ids)
     }
+}
+
+/// Refuses a prompt without tokens. (A chat template may write nothing at all.)
+pub(crate) fn check_some(ids: &[u32]) -> Result<(), CliError> {
+    if ids.is_empty() {
+        return Err(CliError::usage("the prompt is empty: there is nothing to continue"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Arguments of `lockstep trace`.
-use crate::args::NumericsArg;
+use crate::args::{LoadArgs, NumericsArg};
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf};
 
@@ -72,4 +72,7 @@ pub(crate) struct TraceArgs {
     /// Instruction set of fast: auto, scalar, avx2, …
     #[arg(long, value_name = "NAME", default_value = "auto", env = "LOCKSTEP_ISA")]
     pub(crate) isa: String,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
 }

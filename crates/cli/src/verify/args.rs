@@ -12,7 +12,8 @@ Examples:
 
 The rungs: the file and its SHA-256; header; tokens; chat template; every weight dequantized, hashed and looked at; the
 model loaded; a prompt and some steps in three arithmetics, every tensor of them held against the other two; the logits;
-and the bits of `fast` with and without cache, in other batches, on other threads and instruction sets.
+and the bits of `fast` with and without cache, in other batches, on other threads and instruction sets,
+and of weights that stay in the file.
 The certificate of a file is the same at every run on one machine.
 Exit status: 0 all rungs hold, 1 one does not, 130 interrupted; where the file itself is broken or cannot be run, that of
 `lockstep help` (65, 66, 69, 71).";

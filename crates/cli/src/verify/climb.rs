@@ -41,7 +41,7 @@ pub(super) struct Setup<'a> {
 /// Rungs that need the header, and those that need a model.
 const BEHIND_HEADER: [&str; 4] = ["tokens", "template", "weights", "model"];
 const BEHIND_MODEL: [&str; 3] = ["fast", "reference", "oracle"];
-const BEHIND_TRACES: [&str; 8] = [
+const BEHIND_TRACES: [&str; 9] = [
     "fast/reference",
     "fast/oracle",
     "reference/oracle",
@@ -50,6 +50,7 @@ const BEHIND_TRACES: [&str; 8] = [
     "batches",
     "threads",
     "isa",
+    "packing",
 ];
 
 /// lockstep beside a trace.
@@ -76,7 +77,15 @@ pub(super) fn climb(setup: &Setup<'_>, ladder: &mut Ladder<'_>, certificate: &mu
         ladder.rung("weights", || weights::weights(&gguf, n_threads, hashed, cancel));
     let reason = if ladder.holds() { None } else { Some("the weights are damaged") };
     let sha256 = certificate.file.sha256.clone().unwrap_or_default();
-    let engine = Engine { path, gguf: &gguf, sha256: &sha256, n_threads, isa: setup.isa, cancel };
+    let engine = Engine {
+        path,
+        gguf: &gguf,
+        sha256: &sha256,
+        n_threads,
+        isa: setup.isa,
+        repack: true,
+        cancel,
+    };
     let model = ladder.rung("model", || load(&engine));
     let reason = reason.or(model.is_none().then_some("the model cannot be loaded"));
     let ids = model.as_ref().filter(|_| reason.is_none()).map(|model| Ids {
@@ -255,6 +264,7 @@ fn invariance(
     found.extend(ladder.rung("batches", || runner.batches()));
     found.extend(ladder.rung("threads", || runner.threads(quick)));
     found.extend(ladder.rung("isa", || runner.instruction_sets(quick)));
+    found.extend(ladder.rung("packing", || runner.packing()));
     certificate.invariance = found.into_iter().flatten().collect();
 }
 

@@ -169,6 +169,15 @@ impl Runner<'_> {
         }
         Ok(found.step())
     }
+
+    /// Weights that stay in the file.
+    pub(super) fn packing(&self) -> Climbed<Vec<Invariant>> {
+        let mut found = Found::new(self.baseline);
+        let model = Engine { repack: false, ..self.engine }.load(Numerics::Fast)?;
+        let mut context = self.context(&model, 1, self.baseline.ids.len())?;
+        found.push("weights packed when they are read", &self.run(&mut context)?);
+        Ok(found.step())
+    }
 }
 
 fn all_outputs(seq: usize, eval: &EvalInfo) -> Vec<BatchToken> {

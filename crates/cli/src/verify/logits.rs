@@ -4,13 +4,7 @@ use super::{
     ladder::{Climbed, Step},
 };
 use crate::{errors::CliError, trace::likeliest};
-use compare::{TraceError, TraceFile};
-
-/// How many times further from the truth than `reference` the mean of `fast` may be: the margin of a noise floor
-/// measured from one sample, as in `lockstep compare`.
-const MARGIN: f64 = 10.0;
-/// What two f32 sums of the same terms may differ by, as in `lockstep compare`.
-const F32_NOISE: f64 = 1e-10;
+use compare::{F32_NOISE, MARGIN, TraceError, TraceFile};
 
 /// Logits, a row a position.
 pub(super) struct Rows(pub(super) Vec<Vec<f32>>);
@@ -64,6 +58,7 @@ pub(super) fn logits(
     // A small change of logits has half its mean square, at most, as its divergence.
     let floor = F32_NOISE * oracle.mean_square() / 2.0;
     let ties = Ties::new(&fast, &reference, &oracle);
+    // The mean of `fast` may be further from the truth than that of `reference` by the margin of `lockstep compare`.
     let report = Logits {
         n_positions: lens[0],
         kl_fast_from_reference: fast.kl_from(&reference),

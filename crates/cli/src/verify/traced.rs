@@ -23,6 +23,8 @@ pub(super) struct Engine<'a> {
     pub(super) sha256: &'a str,
     pub(super) n_threads: usize,
     pub(super) isa: Isa,
+    /// Whether `fast` packs all weights at load.
+    pub(super) repack: bool,
     pub(super) cancel: &'a Cancel,
 }
 
@@ -30,7 +32,8 @@ impl Engine<'_> {
     /// Loads it.
     pub(super) fn load(&self, numerics: Numerics) -> Result<Arc<Model>, Stop> {
         self.cancel.check()?;
-        let options = LoadOptions { numerics, n_threads: self.n_threads, isa: self.isa };
+        let &Self { n_threads, isa, repack, .. } = self;
+        let options = LoadOptions { numerics, n_threads, isa, repack };
         let mut bar = Progress::fraction("loading");
         let gguf = Arc::clone(self.gguf);
         let model = Model::load(gguf, &options, &mut |done| bar.set_fraction(done))?;

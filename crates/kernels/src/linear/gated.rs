@@ -66,7 +66,7 @@ pub fn gated(
         return false;
     };
     let few = n_tokens < DYNAMIC_FROM;
-    let products = [what.gate, what.up].map(|w| Product::new(isa, w, acts, None, false));
+    let products = [what.gate, what.up].map(|w| Product::new(isa, team, w, acts, None, false));
     let sweep = if unit > COLUMNS { SWEEP } else { products[0].sweep_tokens() };
     let cut = Cut {
         n_tokens: sweep / isa.tile() * isa.tile(),

@@ -3,12 +3,13 @@ use crate::testing::{Rng, isas, naive_dot, same, types};
 use crate::{ActForms, Acts, Arena, Isa, LayerNorm, Matrix, RowNorm, Team};
 use dequant::GgmlType;
 
-/// A matrix as bytes and packed.
+/// A matrix as bytes, packed, and to be packed on demand.
 struct Weights {
     ty: GgmlType,
     n_cols: usize,
     bytes: Vec<u8>,
     packed: Matrix,
+    on_demand: Matrix,
 }
 
 impl Weights {
@@ -20,7 +21,9 @@ impl Weights {
     fn from_bytes(team: &Team, ty: GgmlType, n_rows: usize, n_cols: usize, bytes: Vec<u8>) -> Self {
         let packed =
             Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, team, &Arena::new()).unwrap();
-        Self { ty, n_cols, bytes, packed }
+        let rows = Box::new(bytes.clone());
+        let on_demand = Matrix::on_demand(Isa::detect(), ty, n_rows, n_cols, rows).unwrap();
+        Self { ty, n_cols, bytes, packed, on_demand }
     }
 
     fn row(&self, r: usize) -> &[u8] {
@@ -35,13 +38,18 @@ impl Weights {
             .collect()
     }
 
+    /// The product of the packed matrix, which has to be that of the other.
     fn product(&self, isa: Isa, team: &Team, x: &[f32]) -> Vec<f32> {
         let mut acts = Acts::new();
         acts.prepare(isa, team, self.packed.act_form().into(), x, self.n_cols);
-        let mut out = vec![f32::NAN; x.len() / self.n_cols * self.packed.n_rows()];
-        let product = Linear { w: &self.packed, bias: None, out: &mut out, add: false };
-        linears(isa, team, &acts, [product]);
-        out
+        let [packed, on_demand] = [&self.packed, &self.on_demand].map(|w| {
+            let mut out = vec![f32::NAN; x.len() / self.n_cols * w.n_rows()];
+            linears(isa, team, &acts, [Linear { w, bias: None, out: &mut out, add: false }]);
+            out
+        });
+        let equal = packed.iter().zip(&on_demand).all(|(&a, &b)| same(a, b));
+        assert!(equal, "{} [{}, {}], {isa}", self.ty.name(), self.packed.n_rows(), self.n_cols);
+        packed
     }
 
     fn check(&self, isa: Isa, team: &Team, x: &[f32]) {
@@ -349,9 +357,10 @@ fn gated_products_are_those_of_the_steps() {
         (GgmlType::BF16, GgmlType::F32),
     ] {
         let (n_cols, n_ff, n_rows) = (256, 1536, 40);
-        let mut weights = |ty, n, m| Weights::new(&mut rng, &one, ty, n, m).packed;
-        let [gate, up] = [(); 2].map(|()| weights(ty, n_ff, n_cols));
-        let down = weights(down, n_rows, n_ff);
+        let mut weights = |ty, n, m| Weights::new(&mut rng, &one, ty, n, m);
+        let gate = weights(ty, n_ff, n_cols).packed;
+        let up = weights(ty, n_ff, n_cols).on_demand;
+        let down = weights(down, n_rows, n_ff).packed;
         for n_tokens in [1, 5, 11, 12, 64, 300] {
             let x = rng.activations(n_tokens * n_cols);
             for (isa, n_threads) in isas().flat_map(|isa| [(isa, 1), (isa, 3)]) {

@@ -4,10 +4,16 @@
 //! block by block, so that what is written stays in the first-level cache until it is complete, and each row's bytes are
 //! read in order.
 
-use crate::format::{self, CHUNK, Float, Format, Header, ROWS};
+use crate::format::{self, CHUNK, Float, Format, Header, ROWS, with_format};
+use dequant::GgmlType;
 
-/// Packs up to 16 rows of `row_bytes` into a group. What belongs to other rows is left as it is.
-pub(super) fn codes<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+/// Packs up to 16 rows of `row_bytes` into a group. What belongs to other rows is left as it is, and so is the place
+/// beside a last column without a neighbor.
+pub(super) fn group(ty: GgmlType, rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+    let _ = with_format!(ty, F => codes::<F>(rows, row_bytes, out), W => floats::<W>(rows, row_bytes, out));
+}
+
+fn codes<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
     let mut blocks: [&[F::Block]; ROWS] = [&[]; ROWS];
     for (blocks, row) in blocks.iter_mut().zip(rows.chunks_exact(row_bytes)) {
         // The row is as long as its type says: whole blocks.
@@ -31,8 +37,7 @@ pub(super) fn codes<F: Format>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
 /// Bytes of a row that are transposed at once: a cache line.
 const SPAN: usize = 64;
 
-/// Transposes up to 16 rows of `row_bytes` into a group. What belongs to other rows is left as it is.
-pub(super) fn floats<W: Float>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
+fn floats<W: Float>(rows: &[u8], row_bytes: usize, out: &mut [u8]) {
     match W::UNIT * W::BYTES {
         2 => transpose::<2>(rows, row_bytes, out),
         _ => transpose::<4>(rows, row_bytes, out),

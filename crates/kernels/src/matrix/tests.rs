@@ -1,8 +1,21 @@
-use super::Matrix;
+use super::{Matrix, Panel, Panels, Rows};
 use crate::format::{self, Format, Header, ROWS, with_format};
 use crate::testing::{Rng, same, types};
 use crate::{Arena, Isa, KernelError, Team};
 use dequant::GgmlType;
+use std::ops::Range;
+
+impl Rows for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Some groups of a matrix that has them.
+fn groups(w: &Matrix, groups: Range<usize>) -> &[u8] {
+    let Panels::Resident(packed) = w.panels() else { panic!("packed on demand") };
+    w.groups(packed, groups)
+}
 
 #[test]
 fn rows_come_back_exactly() {
@@ -39,7 +52,7 @@ fn groups_are_packed_as_documented() {
             .map(|row| dequant::blocks(row).unwrap())
             .collect();
         for (group, rows) in rows.chunks(ROWS).enumerate() {
-            for (b, packed) in w.group(group).chunks_exact(F::BYTES).enumerate() {
+            for (b, packed) in groups(w, group..group + 1).chunks_exact(F::BYTES).enumerate() {
                 let codes: Vec<Vec<u8>> = rows
                     .iter()
                     .map(|row| F::words(&row[b]))
@@ -89,7 +102,7 @@ fn slices_are_packed_as_the_whole() {
             let slice = &bytes[rows.start * row_bytes..rows.end * row_bytes];
             w.pack_rows(rows.start, slice, &team).unwrap();
         }
-        assert!(w.groups(0..5) == whole.groups(0..5), "{}", ty.name());
+        assert!(groups(&w, 0..5) == groups(&whole, 0..5), "{}", ty.name());
         let (mut got, mut want) = (vec![0.0; n_cols], vec![0.0; n_cols]);
         for (r, row) in bytes.chunks_exact(row_bytes).enumerate() {
             w.dequantize_row(r, &mut got);
@@ -103,6 +116,38 @@ fn slices_are_packed_as_the_whole() {
             let error = w.pack_rows(first_row, &bytes[..n_bytes], &team).unwrap_err();
             assert!(matches!(error, KernelError::MatrixShape { .. }), "{error:?}");
         }
+    }
+}
+
+/// Panels are packed as all at once, whatever was in their memory before.
+#[test]
+fn panels_are_packed_as_the_whole() {
+    let (mut rng, team, arena) = (Rng::new(25), Team::new(2).unwrap(), Arena::new());
+    let mut panel = Panel::default();
+    for ty in types() {
+        let n_cols = if ty.block_elems() == 1 { 77 } else { 512 };
+        let n_rows = 71;
+        let bytes = rng.weights(ty, n_rows, n_cols);
+        let whole = Matrix::pack(Isa::detect(), ty, n_rows, n_cols, &bytes, &team, &arena).unwrap();
+        let rows = Box::new(bytes.clone());
+        let mut w = Matrix::on_demand(Isa::detect(), ty, n_rows, n_cols, rows).unwrap();
+        assert!(w.pack_rows(0, &bytes, &team).is_err(), "there is no room for them");
+        assert_eq!((w.n_bytes(), w.group_bytes()), (0, whole.group_bytes()));
+        for rows in [16..48, 0..71, 64..71, 32..48] {
+            panel.sized(100_000).fill(0xFF);
+            let want = groups(&whole, rows.start / ROWS..rows.end.div_ceil(ROWS));
+            let got = w.pack_panel(&bytes, rows.clone(), &mut panel);
+            assert!(got == want, "{} rows {rows:?}", ty.name());
+        }
+        let (mut got, mut want) = (vec![0.0; n_cols], vec![0.0; n_cols]);
+        for r in [0, 17, 70] {
+            w.dequantize_row(r, &mut got);
+            whole.dequantize_row(r, &mut want);
+            assert!(got.iter().zip(&want).all(|(&a, &b)| same(a, b)), "{} row {r}", ty.name());
+        }
+        let rows = Box::new(bytes[1..].to_vec());
+        let error = Matrix::on_demand(Isa::detect(), ty, n_rows, n_cols, rows).unwrap_err();
+        assert!(matches!(error, KernelError::MatrixShape { .. }), "{error:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The SIMD kernels on weights packed at load: what users run.
+//! The SIMD kernels on weights packed at load, or when they are read: what users run.
 //!
 //! Each method is one parallel region of `kernels`; the order of its float operations is fixed there.
 
@@ -19,11 +19,20 @@ pub(crate) struct Fast {
     isa: Isa,
     team: Team,
     arena: Arena,
+    /// Whether matrices are packed at load.
+    repack: bool,
 }
 
 impl Fast {
-    pub(crate) fn new(n_threads: usize, isa: Isa) -> Result<Self, ModelError> {
-        Ok(Self { isa, team: Team::new(n_threads)?, arena: Arena::new() })
+    pub(crate) fn new(n_threads: usize, isa: Isa, repack: bool) -> Result<Self, ModelError> {
+        Ok(Self { isa, team: Team::new(n_threads)?, arena: Arena::new(), repack })
+    }
+}
+
+/// A tensor keeps its file open, and with it what its bytes are mapped to.
+impl kernels::Rows for FileTensor {
+    fn bytes(&self) -> &[u8] {
+        self.data()
     }
 }
 
@@ -37,6 +46,9 @@ impl Arithmetic for Fast {
 
     fn matrix(&self, tensor: FileTensor) -> Result<Matrix, ModelError> {
         let FileTensor { ty, n_rows, n_cols, .. } = tensor;
+        if !self.repack {
+            return Ok(Matrix::on_demand(self.isa, ty, n_rows, n_cols, Box::new(tensor))?);
+        }
         let mut matrix = Matrix::zeroed(self.isa, ty, n_rows, n_cols, &self.arena)?;
         // The file is let go behind what is packed, so that there never are two copies of much.
         for (first_row, bytes) in tensor.slices() {
@@ -46,7 +58,10 @@ impl Arithmetic for Fast {
         Ok(matrix)
     }
 
-    fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
+    fn matrix_bytes(&self, ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
+        if !self.repack {
+            return 0;
+        }
         Matrix::packed_bytes(ty, n_rows, n_cols).map_or(u64::MAX, |n| n as u64)
     }
 

@@ -123,8 +123,8 @@ impl Arithmetic for Faulty {
         self.right.matrix(tensor)
     }
 
-    fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
-        Reference::matrix_bytes(ty, n_rows, n_cols)
+    fn matrix_bytes(&self, ty: GgmlType, n_rows: usize, n_cols: usize) -> u64 {
+        self.right.matrix_bytes(ty, n_rows, n_cols)
     }
 
     /// The right one, one with the other pairs, one with a base ten times as large.

@@ -139,7 +139,7 @@ pub(crate) trait Arithmetic: Send + Sync + Sized + 'static {
     /// Takes a matrix of the file.
     fn matrix(&self, tensor: FileTensor) -> Result<Self::Matrix, ModelError>;
     /// Bytes that [`Self::matrix`] will allocate for `[n_rows, n_cols]` of type `ty`.
-    fn matrix_bytes(ty: GgmlType, n_rows: usize, n_cols: usize) -> u64;
+    fn matrix_bytes(&self, ty: GgmlType, n_rows: usize, n_cols: usize) -> u64;
     fn rope(params: &RopeParams, freq_factors: Option<&[f32]>) -> Result<Self::Rope, ModelError>;
     fn acts(&self, n_tokens: usize, n_cols: usize) -> Self::Acts;
     /// Fails if this arithmetic has no such cache.

@@ -109,7 +109,7 @@ impl Arithmetic for Oracle {
         Ok(tensor)
     }
 
-    fn matrix_bytes(_: GgmlType, _: usize, _: usize) -> u64 {
+    fn matrix_bytes(&self, _: GgmlType, _: usize, _: usize) -> u64 {
         0
     }
 
