@@ -131,8 +131,13 @@ fn model(o: &Options, team: &Team, arena: &Arena, ty: GgmlType) -> Vec<Step> {
 
 fn pass(isa: Isa, team: &Team, steps: &mut [Step]) {
     for Step { matrices, acts, outs } in steps {
-        let linear = |(w, out)| Linear { w, bias: None, out, add: false };
-        let mut products = matrices.iter().zip(outs).map(linear);
+        let mut outs = outs.iter_mut();
+        let mut products = matrices.iter().zip(outs.by_ref()).map(|(w, out)| Linear {
+            w,
+            bias: None,
+            out,
+            add: false,
+        });
         match [products.next(), products.next(), products.next()] {
             [Some(a), None, _] => linears(isa, team, acts, [a]),
             [Some(a), Some(b), None] => linears(isa, team, acts, [a, b]),

@@ -289,7 +289,8 @@ impl Acts {
     ) -> Field<'_> {
         self.reshape(isa, forms, n_tokens, n_cols);
         let Self { q8, q8k, f16, bf16, f32, .. } = self;
-        let mut arrays = Vec::new();
+        // All that there can be: `cells` of two kinds of codes and three of numbers.
+        let mut arrays = Vec::with_capacity(2 * 8 + 3 * 2);
         if forms.contains(ActForm::Q8_0) || forms.contains(ActForm::Q8_0Wide) {
             q8.cells(&mut arrays);
         }

@@ -1,6 +1,8 @@
-use super::{KvCache, KvShape, KvType};
+use super::{KvCache, KvShape, KvType, Rotation};
 use crate::testing::Rng;
-use crate::{KernelError, Team};
+use crate::{
+    Isa, KernelError, RopeAngles, RopeKind, RopeParams, RopeScaling, RopeTable, Team, rope,
+};
 
 const SHAPE: KvShape = KvShape {
     n_layer: 2,
@@ -96,6 +98,38 @@ fn numbers_are_rounded_to_the_type() {
                     let place = format!("{type_k:?} {type_v:?}, layer {il} seq {seq} pos {pos}");
                     assert_eq!(got_k[..], rounded(type_k, &k[i * 128..][..128]), "{place}");
                     assert_eq!(got_v[..], rounded(type_v, &v[i * 192..][..192]), "{place}");
+                }
+            }
+        }
+    }
+}
+
+/// One token, few and many, heads that are rotated in part.
+#[test]
+fn keys_are_rotated_on_their_way() {
+    let (mut rng, team) = (Rng::new(73), Team::new(2).unwrap());
+    for (kind, n_rot) in [(RopeKind::Norm, 64), (RopeKind::Neox, 64), (RopeKind::Neox, 20)] {
+        let (freq_base, scaling) = (10_000.0, RopeScaling::None);
+        let params = RopeParams { kind, n_rot, freq_base, freq_factors: None, scaling };
+        let table = RopeTable::new(&params).unwrap();
+        for (n, type_k) in [1, 5, 70].into_iter().flat_map(|n| KvType::ALL.map(|ty| (n, ty))) {
+            let tokens: Vec<_> = (0..n).map(|i| (i % 3, i / 3 + 2)).collect();
+            let (k, v) = (rng.activations(n * 128), rng.activations(n * 192));
+            let mut angles = RopeAngles::new();
+            angles.prepare(&table, tokens.iter().map(|t| t.1));
+            for isa in Isa::available() {
+                let mut rotated = k.clone();
+                rope(isa, &team, &angles, &mut rotated, 64);
+                let shape = wide(type_k, KvType::F16);
+                let mut caches = [(); 2].map(|()| KvCache::new(shape).unwrap());
+                caches[0].store_all(&team, 1, &tokens, &rotated, &v);
+                let by = Rotation { isa, angles: &angles };
+                caches[1].store_rotated(&team, 1, &tokens, (&k, by), &v);
+                for (seq, head) in (0..3).flat_map(|seq| [(seq, 0), (seq, 1)]) {
+                    let [a, b] = caches.each_ref().map(|c| c.keys(1, seq, head));
+                    assert!(a.codes == b.codes && a.scales == b.scales, "{isa} {type_k:?} {n}");
+                    let [a, b] = caches.each_ref().map(|c| c.values(1, seq, head).codes);
+                    assert!(a == b, "values: {isa} {type_k:?} {n}");
                 }
             }
         }

@@ -254,7 +254,7 @@ fn several_products_with_bias_and_addition() {
                 let forms: ActForms = weights.iter().map(|w| w.packed.act_form()).collect();
                 acts.prepare(Isa::detect(), &team, forms, &x, 512);
                 let mut out = before.clone();
-                let mut products: Vec<Linear<'_>> = weights
+                let products: Vec<Linear<'_>> = weights
                     .iter()
                     .zip(&mut out)
                     .zip(&biases)
@@ -265,7 +265,8 @@ fn several_products_with_bias_and_addition() {
                         add,
                     })
                     .collect();
-                linears(Isa::detect(), &team, &acts, products.try_into().unwrap());
+                let products: [_; 5] = products.try_into().unwrap();
+                linears(Isa::detect(), &team, &acts, products);
                 for (i, w) in weights.iter().enumerate() {
                     let n_rows = w.packed.n_rows();
                     for (j, dot) in w.naive(&x).into_iter().enumerate() {
