@@ -6,6 +6,7 @@
 //! written as assembly, one instruction at a time.
 
 pub(crate) mod attention;
+mod dot;
 pub(crate) mod float;
 pub(crate) mod linear;
 pub(crate) mod peak;

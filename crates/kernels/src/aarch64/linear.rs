@@ -1,9 +1,10 @@
-//! Matrix kernels for NEON with dot products. The operations and their order are those of [`crate::linear`].
+//! Matrix kernels for NEON with dot products, and with I8MM. The operations and their order are those of [`crate::linear`].
 #![expect(
     unsafe_code,
     reason = "calls of functions compiled for dot products; the proof is an argument"
 )]
 
+use super::dot::{Dot, Sdot, Smmla};
 use super::source::{COLUMNS, Packed, Panel, Source, Unpacked};
 use super::tile::{self, Acc};
 use crate::Neon;
@@ -17,7 +18,7 @@ pub(super) const TILE: usize = 4;
 
 /// Multiplies a group of rows with some tokens in blocks of codes.
 pub(crate) fn quant<F: Format>(
-    _: Neon,
+    token: Neon,
     group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
@@ -34,10 +35,13 @@ pub(crate) fn quant<F: Format>(
         return;
     }
     let w = Packed(group.as_ptr());
-    // SAFETY: a `Neon` value proves that the CPU has dot products; the shapes are checked.
+    // SAFETY: a `Neon` value proves that the CPU has dot products, as its `I8mm` does for `smmla`; the shapes are checked.
     unsafe {
         if tokens.len() > TILE {
-            panels::<F>(w, acts, tokens, target);
+            match token.i8mm() {
+                None => panels::<F, Sdot>(w, acts, tokens, target),
+                Some(_) => panels::<F, Smmla>(w, acts, tokens, target),
+            }
         } else {
             // Codes go from memory to registers once, so they are unpacked there.
             let a = TileActs::new::<F>(acts, 0, tokens.start);
@@ -51,10 +55,15 @@ pub(crate) fn quant<F: Format>(
 /// Many tokens: some columns are unpacked once and meet all tiles.
 ///
 /// # Safety
-/// As the assertions of [`quant`].
+/// The CPU has dot products and the instruction of `D`. As the assertions of [`quant`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut target: Target<'_>) {
-    let mut panel = Panel::new();
+unsafe fn panels<F: Format, D: Dot>(
+    w: Packed,
+    acts: &Codes,
+    tokens: Range<usize>,
+    mut target: Target<'_>,
+) {
+    let mut panel = Panel::<D>::new();
     for block in (0..acts.n_blocks()).step_by(COLUMNS / F::K) {
         let n_blocks = (acts.n_blocks() - block).min(COLUMNS / F::K);
         let from = Packed(w.0.wrapping_add(block * F::BYTES));
@@ -66,7 +75,7 @@ unsafe fn panels<F: Format>(w: Packed, acts: &Codes, tokens: Range<usize>, mut t
             let acc = Acc { at, stride: target.stride, fresh: block == 0 };
             let a = TileActs::new::<F>(acts, block, first);
             // SAFETY: the tile has `t` tokens, with as many times 16 sums.
-            unsafe { one_tile::<F, Unpacked<'_>>(Unpacked(&panel), n_blocks, a, t, acc) };
+            unsafe { one_tile::<F, Unpacked<'_, D>>(Unpacked(&panel), n_blocks, a, t, acc) };
         }
     }
 }
@@ -86,11 +95,13 @@ unsafe fn one_tile<F: Format, S: Source<F>>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match t {
-            1 => tile::blocks::<F, S, 1, 4, 0>(w, n_blocks, a, acc),
-            2 => tile::blocks::<F, S, 2, 4, 0>(w, n_blocks, a, acc),
-            3 => rows::<F, S, 3>(w, n_blocks, a, acc),
-            _ => rows::<F, S, TILE>(w, n_blocks, a, acc),
+        match (t, S::Dot::WOVEN) {
+            (1, false) => tile::blocks::<F, S, 1, 1, 4, 0>(w, n_blocks, a, acc),
+            (1, true) => tile::blocks::<F, S, 1, 2, 4, 0>(w, n_blocks, a, acc),
+            (2, _) => tile::blocks::<F, S, 2, 2, 4, 0>(w, n_blocks, a, acc),
+            (3, false) => rows::<F, S, 3, 3>(w, n_blocks, a, acc),
+            (3, true) => rows::<F, S, 3, TILE>(w, n_blocks, a, acc),
+            _ => rows::<F, S, TILE, TILE>(w, n_blocks, a, acc),
         }
     }
 }
@@ -101,7 +112,7 @@ unsafe fn one_tile<F: Format, S: Source<F>>(
 /// As [`tile::blocks`].
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn rows<F: Format, S: Source<F>, const T: usize>(
+unsafe fn rows<F: Format, S: Source<F>, const N: usize, const T: usize>(
     w: S,
     n_blocks: usize,
     a: TileActs,
@@ -110,10 +121,10 @@ unsafe fn rows<F: Format, S: Source<F>, const T: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if F::HEADER.has_scales() {
-            tile::blocks::<F, S, T, 2, 0>(w, n_blocks, a, acc);
-            tile::blocks::<F, S, T, 2, 2>(w, n_blocks, a, acc);
+            tile::blocks::<F, S, N, T, 2, 0>(w, n_blocks, a, acc);
+            tile::blocks::<F, S, N, T, 2, 2>(w, n_blocks, a, acc);
         } else {
-            tile::blocks::<F, S, T, 4, 0>(w, n_blocks, a, acc);
+            tile::blocks::<F, S, N, T, 4, 0>(w, n_blocks, a, acc);
         }
     }
 }

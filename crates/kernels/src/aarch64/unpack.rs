@@ -212,7 +212,7 @@ pub(super) unsafe fn scales<F: Format>(block: *const u8, j: usize) -> [int32x4_t
 /// As [`scales`].
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x8_t; 2] {
+pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x4_t; 4] {
     // SAFETY: the lines are inside the header, see `crate::format`.
     let line = |at: usize| unsafe { vld1q_u8(block.add(at)) };
     let mins = match F::HEADER {
@@ -226,5 +226,6 @@ pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x8_t; 
         _ => vdupq_n_u8(0),
     };
     let (low, high) = (vmovl_u8(vget_low_u8(mins)), vmovl_high_u8(mins));
-    [vreinterpretq_s16_u16(low), vreinterpretq_s16_u16(high)]
+    let (low, high) = (vreinterpretq_s16_u16(low), vreinterpretq_s16_u16(high));
+    [vget_low_s16(low), vget_high_s16(low), vget_low_s16(high), vget_high_s16(high)]
 }
