@@ -9,6 +9,7 @@ pub(crate) mod attention;
 mod dot;
 pub(crate) mod float;
 pub(crate) mod linear;
+mod mins;
 pub(crate) mod peak;
 pub(crate) mod quantize;
 mod source;

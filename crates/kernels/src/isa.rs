@@ -203,6 +203,15 @@ impl Isa {
         }
     }
 
+    /// Consecutive codes of a token that lie together in a tile of activations: what meets a row of weights at once.
+    pub(crate) fn run(self) -> usize {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) if token.i8mm().is_some() => 8,
+            _ => 4,
+        }
+    }
+
     /// Groups of 16 rows that its matrix kernels take together with `n_tokens` tokens: chains of additions that do not
     /// wait for each other.
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "one group for any"))]

@@ -5,7 +5,6 @@
 //! The instructions are assembly: the standard library offers neither on all compilers.
 #![expect(unsafe_code, reason = "instructions and loads; each function says what is needed")]
 
-use crate::acts::Pair;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -42,14 +41,11 @@ pub(super) trait Dot: Copy {
         pair: usize,
     );
 
-    /// Four rows of the four quads of half a chunk (`[pair][quad]`) as [`Self::add`] takes them: two vectors for each pair.
-    fn weave(quads: [[int8x16_t; 2]; 2]) -> [[int8x16_t; 2]; 2];
+    /// Four rows of a pair of quads as [`Self::add`] takes them.
+    fn weave(quads: [int8x16_t; 2]) -> [int8x16_t; 2];
 
     /// Four rows, for even tokens and for odd ones.
     fn rows(x: int32x4_t) -> [int32x4_t; 2];
-
-    /// The same.
-    fn rows_i16(x: int16x4_t) -> [int16x4_t; 2];
 
     /// A number of each token, for its vectors.
     ///
@@ -57,11 +53,11 @@ pub(super) trait Dot: Copy {
     /// `from` points to `N` numbers.
     unsafe fn tokens<const N: usize, const T: usize>(from: *const i32) -> [int32x4_t; T];
 
-    /// The same for two numbers, one after the other.
+    /// The same.
     ///
     /// # Safety
-    /// `from` points to `N` pairs.
-    unsafe fn pairs<const N: usize, const T: usize>(from: *const Pair) -> [[int16x4_t; 2]; T];
+    /// As [`Self::tokens`].
+    unsafe fn tokens_f32<const N: usize, const T: usize>(from: *const f32) -> [float32x4_t; T];
 
     /// Sums from where they are stored: rows lie together, tokens `stride` apart.
     ///
@@ -84,9 +80,9 @@ pub(super) trait Dot: Copy {
 }
 
 /// `sdot`: it multiplies a vector of a quad line (4 rows of 4 codes) with 4 activations, one 32-bit element of a register,
-/// repeated in all lanes, and adds the four products to 32-bit sums.
+/// repeated in all lanes, and adds the four products to 32-bit sums. `RUN` is that of the activations, see [`crate::Isa`].
 #[derive(Clone, Copy)]
-pub(super) struct Sdot;
+pub(super) struct Sdot<const RUN: usize>;
 
 /// Adds products with element `LANE` of `a`.
 ///
@@ -141,30 +137,32 @@ unsafe fn dot_element<const T: usize, const R: usize>(
 /// # Safety
 /// As [`dot`].
 #[inline(always)]
-unsafe fn dot_quad<const T: usize, const R: usize>(
+unsafe fn dot_quad<const RUN: usize, const T: usize, const R: usize>(
     sums: &mut Vectors<int32x4_t, T, R>,
     w: &[int8x16_t; R],
     a: &[int8x16_t; T],
     quad: usize,
 ) {
+    // The quad's run, then where it is in a token's part of that.
+    let (first, step) = (quad / (RUN / 4) * (RUN / 4) * T + quad % (RUN / 4), RUN / 4);
     // SAFETY: the caller's promise.
     unsafe {
         if let Some(sums) = sums.get_mut(0) {
-            dot_element(sums, w, a, quad * T);
+            dot_element(sums, w, a, first);
         }
         if let Some(sums) = sums.get_mut(1) {
-            dot_element(sums, w, a, quad * T + 1);
+            dot_element(sums, w, a, first + step);
         }
         if let Some(sums) = sums.get_mut(2) {
-            dot_element(sums, w, a, quad * T + 2);
+            dot_element(sums, w, a, first + 2 * step);
         }
         if let Some(sums) = sums.get_mut(3) {
-            dot_element(sums, w, a, quad * T + 3);
+            dot_element(sums, w, a, first + 3 * step);
         }
     }
 }
 
-impl Dot for Sdot {
+impl<const RUN: usize> Dot for Sdot<RUN> {
     const WOVEN: bool = false;
 
     #[inline(always)]
@@ -188,23 +186,18 @@ impl Dot for Sdot {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            dot_quad(sums, &w[0], a, 2 * pair);
-            dot_quad(sums, &w[1], a, 2 * pair + 1);
+            dot_quad::<RUN, T, R>(sums, &w[0], a, 2 * pair);
+            dot_quad::<RUN, T, R>(sums, &w[1], a, 2 * pair + 1);
         }
     }
 
     #[inline(always)]
-    fn weave(quads: [[int8x16_t; 2]; 2]) -> [[int8x16_t; 2]; 2] {
+    fn weave(quads: [int8x16_t; 2]) -> [int8x16_t; 2] {
         quads
     }
 
     #[inline(always)]
     fn rows(x: int32x4_t) -> [int32x4_t; 2] {
-        [x; 2]
-    }
-
-    #[inline(always)]
-    fn rows_i16(x: int16x4_t) -> [int16x4_t; 2] {
         [x; 2]
     }
 
@@ -221,13 +214,13 @@ impl Dot for Sdot {
     }
 
     #[inline(always)]
-    unsafe fn pairs<const N: usize, const T: usize>(from: *const Pair) -> [[int16x4_t; 2]; T] {
-        // SAFETY: NEON is on every such CPU; the caller's promise: 4 bytes each.
+    unsafe fn tokens_f32<const N: usize, const T: usize>(from: *const f32) -> [float32x4_t; T] {
+        // SAFETY: NEON is on every such CPU; the caller's promise.
         unsafe {
-            let mut x = [[vdup_n_s16(0); 2]; T];
+            let mut x = [vdupq_n_f32(0.0); T];
             for (t, x) in x.iter_mut().enumerate() {
-                let pair = vreinterpret_s16_s32(vld1_dup_s32(from.add(t).cast()));
-                *x = [vdup_lane_s16::<0>(pair), vdup_lane_s16::<1>(pair)];
+                // (No `vld1q_dup_f32`: multiplications take an element of a vector.)
+                *x = vdupq_n_f32(*from.add(t));
             }
             x
         }
@@ -265,10 +258,7 @@ impl Dot for Sdot {
     }
 }
 
-/// `smmla`: it multiplies two rows of 8 codes with the 8 activations of two tokens, and adds to the four 32-bit sums.
-///
-/// A row's 8 codes are quads `i` and `i + 2` of half a chunk, so that zipping the vectors of two quads is all that rows
-/// and tokens need.
+/// `smmla` of I8MM: it multiplies two rows of 8 codes with 8 activations of two tokens, and adds to the four 32-bit sums.
 #[derive(Clone, Copy)]
 pub(super) struct Smmla;
 
@@ -286,52 +276,24 @@ fn high(a: int32x4_t, b: int32x4_t) -> int32x4_t {
     unsafe { vcombine_s32(vget_high_s32(a), vget_high_s32(b)) }
 }
 
-/// Elements of two vectors in turn.
-#[inline(always)]
-fn zip(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
-    // SAFETY: NEON is on every such CPU.
-    unsafe {
-        let (a, b) = (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b));
-        [vreinterpretq_s8_s32(vzip1q_s32(a, b)), vreinterpretq_s8_s32(vzip2q_s32(a, b))]
-    }
-}
-
-/// Four 32-bit elements of two vectors, from number `FIRST` on.
-#[inline(always)]
-fn elements<const FIRST: i32>(a: int8x16_t, b: int8x16_t) -> int8x16_t {
-    // SAFETY: NEON is on every such CPU.
-    unsafe {
-        let (a, b) = (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b));
-        vreinterpretq_s8_s32(vextq_s32::<FIRST>(a, b))
-    }
-}
-
 impl Dot for Smmla {
     const WOVEN: bool = true;
 
-    /// Quads 0 and 2 of two tokens each, then quads 1 and 3.
+    /// Two tokens each, first of one pair of quads, then of the other.
     #[inline(always)]
     unsafe fn codes<const N: usize, const T: usize>(from: *const i8) -> [int8x16_t; T] {
         // SAFETY: NEON is on every such CPU; the caller's promise: `16 N` bytes.
         unsafe {
-            let x = |i: usize| vld1q_s8(from.add(16 * i));
             let mut a = [vdupq_n_s8(0); T];
-            match N {
-                1 => {
-                    let x = vreinterpretq_s32_s8(x(0));
-                    a[0] = vreinterpretq_s8_s32(vuzp1q_s32(x, x));
-                    a[1] = vreinterpretq_s8_s32(vuzp2q_s32(x, x));
-                }
-                2 => [a[0], a[1]] = zip(x(0), x(1)),
-                3 => {
-                    let (x, y, z) = (x(0), x(1), x(2));
-                    [a[0], a[1]] = zip(x, elements::<2>(y, z));
-                    [a[2], a[3]] = zip(elements::<3>(x, y), elements::<1>(z, z));
-                }
-                _ => {
-                    [a[0], a[1]] = zip(x(0), x(2));
-                    [a[2], a[3]] = zip(x(1), x(3));
-                }
+            for (i, a) in a.iter_mut().enumerate() {
+                let token = i % (T / 2) * 2;
+                let from = from.add(8 * (i / (T / 2) * N + token));
+                *a = if token + 1 < N {
+                    vld1q_s8(from)
+                } else {
+                    let one = vld1_s8(from);
+                    vcombine_s8(one, one)
+                };
             }
             a
         }
@@ -362,23 +324,17 @@ impl Dot for Smmla {
     }
 
     #[inline(always)]
-    fn weave([[a, b], [c, d]]: [[int8x16_t; 2]; 2]) -> [[int8x16_t; 2]; 2] {
-        [zip(a, c), zip(b, d)]
+    fn weave([a, b]: [int8x16_t; 2]) -> [int8x16_t; 2] {
+        // SAFETY: NEON is on every such CPU.
+        unsafe {
+            let (a, b) = (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b));
+            [vreinterpretq_s8_s32(vzip1q_s32(a, b)), vreinterpretq_s8_s32(vzip2q_s32(a, b))]
+        }
     }
 
     #[inline(always)]
     fn rows(x: int32x4_t) -> [int32x4_t; 2] {
         [low(x, x), high(x, x)]
-    }
-
-    #[inline(always)]
-    fn rows_i16(x: int16x4_t) -> [int16x4_t; 2] {
-        // SAFETY: NEON is on every such CPU.
-        unsafe {
-            let x = vreinterpret_s32_s16(x);
-            let (first, last) = (vdup_lane_s32::<0>(x), vdup_lane_s32::<1>(x));
-            [vreinterpret_s16_s32(first), vreinterpret_s16_s32(last)]
-        }
     }
 
     #[inline(always)]
@@ -400,15 +356,12 @@ impl Dot for Smmla {
     }
 
     #[inline(always)]
-    unsafe fn pairs<const N: usize, const T: usize>(from: *const Pair) -> [[int16x4_t; 2]; T] {
-        // SAFETY: NEON is on every such CPU; the caller's promise: 4 bytes each.
+    unsafe fn tokens_f32<const N: usize, const T: usize>(from: *const f32) -> [float32x4_t; T] {
+        // SAFETY: NEON is on every such CPU; the caller's promise.
         unsafe {
-            let mut x = [[vdup_n_s16(0); 2]; T];
-            for (t, x) in x.iter_mut().enumerate() {
-                let from = from.add(t / 2 * 2).cast();
-                let two = if t / 2 * 2 + 1 < N { vld1_s32(from) } else { vld1_dup_s32(from) };
-                let two = vreinterpret_s16_s32(two);
-                *x = [vtrn1_s16(two, two), vtrn2_s16(two, two)];
+            let mut x = [vdupq_n_f32(0.0); T];
+            for (x, bits) in x.iter_mut().zip(Self::tokens::<N, T>(from.cast())) {
+                *x = vreinterpretq_f32_s32(bits);
             }
             x
         }

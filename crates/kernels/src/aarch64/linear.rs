@@ -22,11 +22,12 @@ pub(crate) fn quant<F: Format>(
     group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
-    mut target: Target<'_>,
+    target: Target<'_>,
 ) {
     let n_blocks = acts.n_blocks();
     assert_eq!(group.len(), n_blocks * F::BYTES, "a group of the activations' blocks");
     assert_eq!(target.n_groups, 1, "one group at a time");
+    assert_eq!(acts.run, if token.i8mm().is_some() { 8 } else { 4 }, "codes in their order");
     assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
     assert!(acts.tile == TILE && tokens.start.is_multiple_of(TILE), "tokens begin at a tile");
     assert!(tokens.end == acts.n_tokens || tokens.end.is_multiple_of(TILE), "whole tiles");
@@ -34,20 +35,44 @@ pub(crate) fn quant<F: Format>(
     if tokens.is_empty() || n_blocks == 0 {
         return;
     }
-    let w = Packed(group.as_ptr());
     // SAFETY: a `Neon` value proves that the CPU has dot products, as its `I8mm` does for `smmla`; the shapes are checked.
     unsafe {
-        if tokens.len() > TILE {
-            match token.i8mm() {
-                None => panels::<F, Sdot>(w, acts, tokens, target),
-                Some(_) => panels::<F, Smmla>(w, acts, tokens, target),
+        match token.i8mm() {
+            _ if tokens.len() <= TILE => single::<F>(token, group, acts, tokens, target),
+            None => panels::<F, Sdot<4>>(group, acts, tokens, target),
+            Some(_) => panels::<F, Smmla>(group, acts, tokens, target),
+        }
+    }
+}
+
+/// A single tile: codes go from memory to registers once, so they are unpacked there. To weave them for less than four
+/// tokens takes longer than it saves.
+///
+/// # Safety
+/// As the assertions of [`quant`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn single<F: Format>(
+    token: Neon,
+    group: &[u8],
+    acts: &Codes,
+    tokens: Range<usize>,
+    mut target: Target<'_>,
+) {
+    let (w, n_blocks, t) = (group.as_ptr(), acts.n_blocks(), tokens.len());
+    let a = TileActs::new::<F>(acts, 0, tokens.start);
+    let acc = Acc { at: target.at(0, t, 0), stride: target.stride, fresh: true };
+    // SAFETY: the group has as many blocks as the tile, which has `t` tokens, with as many times 16 sums.
+    unsafe {
+        match (token.i8mm(), t) {
+            // (Codes of one token lie as they are.)
+            (None, _) | (Some(_), 1) => {
+                one_tile::<F, _>(Packed::<Sdot<4>>::new(w), n_blocks, a, t, acc);
             }
-        } else {
-            // Codes go from memory to registers once, so they are unpacked there.
-            let a = TileActs::new::<F>(acts, 0, tokens.start);
-            let t = tokens.len();
-            let acc = Acc { at: target.at(0, t, 0), stride: target.stride, fresh: true };
-            one_tile::<F, Packed>(w, n_blocks, a, t, acc);
+            (Some(_), 2) => {
+                tile::blocks::<F, _, 2, 2, 4, 0>(Packed::<Sdot<8>>::new(w), n_blocks, a, acc);
+            }
+            (Some(_), 3) => rows::<F, _, 3, 3>(Packed::<Sdot<8>>::new(w), n_blocks, a, acc),
+            (Some(_), _) => rows::<F, _, TILE, TILE>(Packed::<Smmla>::new(w), n_blocks, a, acc),
         }
     }
 }
@@ -58,7 +83,7 @@ pub(crate) fn quant<F: Format>(
 /// The CPU has dot products and the instruction of `D`. As the assertions of [`quant`].
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn panels<F: Format, D: Dot>(
-    w: Packed,
+    group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
     mut target: Target<'_>,
@@ -66,7 +91,7 @@ unsafe fn panels<F: Format, D: Dot>(
     let mut panel = Panel::<D>::new();
     for block in (0..acts.n_blocks()).step_by(COLUMNS / F::K) {
         let n_blocks = (acts.n_blocks() - block).min(COLUMNS / F::K);
-        let from = Packed(w.0.wrapping_add(block * F::BYTES));
+        let from = Packed::new(group.as_ptr().wrapping_add(block * F::BYTES));
         // SAFETY: blocks of the group.
         unsafe { panel.fill::<F>(from, n_blocks) };
         for first in tokens.clone().step_by(TILE) {

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
-use super::dot::{Dot, Rows, Sdot};
+use super::dot::{Dot, Rows};
 use super::unpack;
 use crate::format::{CHUNK, Format, chunk_bytes};
 use std::arch::aarch64::*;
@@ -45,18 +45,27 @@ pub(super) trait Source<F: Format>: Copy {
     /// # Safety
     /// As above.
     unsafe fn scales(self, block: usize, j: usize) -> Rows<int32x4_t>;
-    /// Integer minimums of sub-block `j`, if the format has them.
+    /// Integer minimums of sub-block `j`, if the format has them and they are not woven.
     ///
     /// # Safety
     /// As above.
-    unsafe fn mins(self, block: usize, j: usize) -> Rows<int16x4_t>;
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4];
+    /// Integer minimums of eight sub-blocks, if the format has them and they are woven: two rows in a vector.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t>;
 }
 
-/// A packed group; a block is unpacked as it is read.
+/// A packed group; a block is unpacked, and woven where that is needed, as it is read.
 #[derive(Clone, Copy)]
-pub(super) struct Packed(pub(super) *const u8);
+pub(super) struct Packed<D>(*const u8, PhantomData<D>);
 
-impl Packed {
+impl<D: Dot> Packed<D> {
+    pub(super) fn new(group: *const u8) -> Self {
+        Self(group, PhantomData)
+    }
+
     /// # Safety
     /// The block is there.
     #[inline]
@@ -66,8 +75,8 @@ impl Packed {
     }
 }
 
-impl<F: Format> Source<F> for Packed {
-    type Dot = Sdot;
+impl<F: Format, D: Dot> Source<F> for Packed<D> {
+    type Dot = D;
     const BIASED: bool = F::BIAS != 0;
     #[inline(always)]
     unsafe fn pair<const R: usize>(
@@ -86,7 +95,8 @@ impl<F: Format> Source<F> for Packed {
                 unpack::prefetch(at, n_bytes);
             }
             for r in 0..R {
-                [pairs[0][r], pairs[1][r]] = unpack::pair::<F>(at.add(16 * (v + r)), pair);
+                let quads = unpack::pair::<F>(at.add(16 * (v + r)), pair);
+                [pairs[0][r], pairs[1][r]] = D::weave(quads);
             }
             pairs
         }
@@ -98,41 +108,54 @@ impl<F: Format> Source<F> for Packed {
         unsafe {
             let at = self.block::<F>(block);
             unpack::prefetch(at, F::HEADER.n_bytes());
-            [unpack::d::<F>(at); 2]
+            weave_f32::<D>(unpack::d::<F>(at))
         }
     }
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn m(self, block: usize) -> Rows<float32x4_t> {
         // SAFETY: the second line of a header that has it.
-        unsafe { [unpack::halves(self.block::<F>(block).add(32)); 2] }
+        unsafe { weave_f32::<D>(unpack::halves(self.block::<F>(block).add(32))) }
     }
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn scales(self, block: usize, j: usize) -> Rows<int32x4_t> {
         // SAFETY: the caller's promise.
-        unsafe { [unpack::scales::<F>(self.block::<F>(block), j); 2] }
+        let scales = unsafe { unpack::scales::<F>(self.block::<F>(block), j) };
+        let mut rows = [scales; 2];
+        for (r, scales) in scales.into_iter().enumerate() {
+            [rows[0][r], rows[1][r]] = D::rows(scales);
+        }
+        rows
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn mins(self, block: usize, j: usize) -> Rows<int16x4_t> {
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4] {
         // SAFETY: the caller's promise.
-        unsafe { [unpack::mins::<F>(self.block::<F>(block), j); 2] }
+        unsafe { unpack::mins::<F>(self.block::<F>(block), j) }
+    }
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t> {
+        // SAFETY: the caller's promise.
+        unsafe { unpack::woven_mins::<F>(self.block::<F>(block), eight) }
     }
 }
 
 /// Some columns of a group, unpacked. Left as it is until it is written.
 pub(super) struct Panel<D> {
-    /// By pair of quads, without the bias: what [`Dot::add`] takes.
-    codes: [MaybeUninit<[[int8x16_t; 4]; 2]>; COLUMNS / 8],
+    /// By quad: as many codes of 16 rows, as [`Dot::weave`] has them, without the bias.
+    codes: [MaybeUninit<[int8x16_t; 4]>; COLUMNS / 4],
     /// By block.
     d: [Part<[float32x4_t; 4]>; COLUMNS / CHUNK],
     /// By block.
     m: [Part<[float32x4_t; 4]>; COLUMNS / CHUNK],
     /// By sub-block.
     scales: [Part<[int32x4_t; 4]>; COLUMNS / 16],
-    /// By sub-block.
-    mins: [Part<[int16x4_t; 4]>; COLUMNS / 16],
+    /// By sub-block, if they are not woven.
+    mins: [MaybeUninit<[int16x4_t; 4]>; COLUMNS / 16],
+    /// By eight sub-blocks, if they are.
+    woven_mins: [MaybeUninit<Rows<int8x16_t>>; COLUMNS / 128],
     dot: PhantomData<D>,
 }
 
@@ -169,7 +192,8 @@ impl<D: Dot> Panel<D> {
             d: [const { [const { MaybeUninit::uninit() }; 2] }; _],
             m: [const { [const { MaybeUninit::uninit() }; 2] }; _],
             scales: [const { [const { MaybeUninit::uninit() }; 2] }; _],
-            mins: [const { [const { MaybeUninit::uninit() }; 2] }; _],
+            mins: [const { MaybeUninit::uninit() }; _],
+            woven_mins: [const { MaybeUninit::uninit() }; _],
             dot: PhantomData,
         }
     }
@@ -179,7 +203,7 @@ impl<D: Dot> Panel<D> {
     /// # Safety
     /// `from` has these blocks.
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn fill<F: Format>(&mut self, from: Packed, n_blocks: usize) {
+    pub(super) unsafe fn fill<F: Format>(&mut self, from: Packed<D>, n_blocks: usize) {
         for b in 0..n_blocks {
             // SAFETY: the caller's promise.
             unsafe { self.fill_block::<F>(from, b) };
@@ -190,76 +214,60 @@ impl<D: Dot> Panel<D> {
     /// `from` has the block.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn fill_block<F: Format>(&mut self, from: Packed, b: usize) {
+    unsafe fn fill_block<F: Format>(&mut self, from: Packed<D>, b: usize) {
+        let bias = vdupq_n_s8(const { F::BIAS.to_le_bytes()[0].cast_signed() });
         // SAFETY: the caller's promise.
         unsafe {
             for c in 0..F::CHUNKS {
-                let codes = &mut self.codes[b * (F::K / 8) + 4 * c..][..4];
                 // (No loop: pairs are numbers that the compiler knows.)
-                let (pairs, behind) =
-                    (Source::<F>::pair(from, b, c, 0, 0), Source::<F>::pair(from, b, c, 1, 0));
-                fill_half::<F, D>([pairs, behind], &mut codes[..2]);
-                let (pairs, behind) =
-                    (Source::<F>::pair(from, b, c, 2, 0), Source::<F>::pair(from, b, c, 3, 0));
-                fill_half::<F, D>([pairs, behind], &mut codes[2..]);
+                let pairs: [[[int8x16_t; 4]; 2]; 4] = [
+                    Source::<F>::pair(from, b, c, 0, 0),
+                    Source::<F>::pair(from, b, c, 1, 0),
+                    Source::<F>::pair(from, b, c, 2, 0),
+                    Source::<F>::pair(from, b, c, 3, 0),
+                ];
+                for (i, vectors) in pairs.as_flattened().iter().enumerate() {
+                    let mut vectors = *vectors;
+                    for codes in &mut vectors {
+                        *codes = vsubq_s8(*codes, bias);
+                    }
+                    self.codes[b * (F::K / 4) + 8 * c + i].write(vectors);
+                }
             }
-            write::<D, _>(&mut self.d[b], weave_f32::<D>(Source::<F>::d(from, b)));
+            write::<D, _>(&mut self.d[b], Source::<F>::d(from, b));
             if F::HEADER.has_m() || F::HEADER.has_mins() {
-                write::<D, _>(&mut self.m[b], weave_f32::<D>(Source::<F>::m(from, b)));
+                write::<D, _>(&mut self.m[b], Source::<F>::m(from, b));
             }
             for j in 0..F::K / F::GROUP {
                 let to = b * (F::K / F::GROUP) + j;
                 if F::HEADER.has_scales() {
-                    let mut scales = Source::<F>::scales(from, b, j);
-                    for r in 0..4 {
-                        [scales[0][r], scales[1][r]] = D::rows(scales[0][r]);
-                    }
-                    write::<D, _>(&mut self.scales[to], scales);
+                    write::<D, _>(&mut self.scales[to], Source::<F>::scales(from, b, j));
                 }
-                if F::HEADER.has_mins() {
-                    let mut mins = Source::<F>::mins(from, b, j);
-                    for r in 0..4 {
-                        [mins[0][r], mins[1][r]] = D::rows_i16(mins[0][r]);
-                    }
-                    write::<D, _>(&mut self.mins[to], mins);
+                if F::HEADER.has_mins() && !D::WOVEN {
+                    self.mins[to].write(Source::<F>::mins(from, b, j));
+                }
+            }
+            if F::HEADER.has_mins() && D::WOVEN {
+                let n = F::K / F::GROUP / 8;
+                for eight in 0..n {
+                    let mins = Source::<F>::woven_mins(from, b, eight);
+                    self.woven_mins[b * n + eight].write(mins);
                 }
             }
         }
-    }
-}
-
-/// Writes half a chunk without the bias.
-#[inline]
-#[target_feature(enable = "neon")]
-fn fill_half<F: Format, D: Dot>(
-    pairs: [[[int8x16_t; 4]; 2]; 2],
-    to: &mut [MaybeUninit<[[int8x16_t; 4]; 2]>],
-) {
-    let bias = vdupq_n_s8(const { F::BIAS.to_le_bytes()[0].cast_signed() });
-    let mut woven = pairs;
-    for r in 0..4 {
-        let mut quads = [[bias; 2]; 2];
-        for (quads, pair) in quads.iter_mut().zip(&pairs) {
-            *quads = [vsubq_s8(pair[0][r], bias), vsubq_s8(pair[1][r], bias)];
-        }
-        for (woven, quads) in woven.iter_mut().zip(D::weave(quads)) {
-            [woven[0][r], woven[1][r]] = quads;
-        }
-    }
-    for (to, woven) in to.iter_mut().zip(woven) {
-        to.write(woven);
     }
 }
 
 /// As [`Dot::rows`].
 #[inline]
 #[target_feature(enable = "neon")]
-fn weave_f32<D: Dot>([mut first, mut second]: Rows<float32x4_t>) -> Rows<float32x4_t> {
-    for (first, second) in first.iter_mut().zip(&mut second) {
-        let [a, b] = D::rows(vreinterpretq_s32_f32(*first));
-        [*first, *second] = [vreinterpretq_f32_s32(a), vreinterpretq_f32_s32(b)];
+fn weave_f32<D: Dot>(x: [float32x4_t; 4]) -> Rows<float32x4_t> {
+    let mut rows = [x; 2];
+    for (r, x) in x.into_iter().enumerate() {
+        let [even, odd] = D::rows(vreinterpretq_s32_f32(x));
+        [rows[0][r], rows[1][r]] = [vreinterpretq_f32_s32(even), vreinterpretq_f32_s32(odd)];
     }
-    [first, second]
+    rows
 }
 
 /// A panel's blocks.
@@ -310,9 +318,16 @@ impl<F: Format, D: Dot> Source<F> for Unpacked<'_, D> {
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn mins(self, block: usize, j: usize) -> Rows<int16x4_t> {
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4] {
         let at = block * (F::K / F::GROUP) + j;
         // SAFETY: the caller's promise: written by `fill`.
-        unsafe { read::<D, _>(self.0.mins.get_unchecked(at)) }
+        unsafe { self.0.mins.get_unchecked(at).assume_init() }
+    }
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t> {
+        let at = block * (F::K / F::GROUP / 8) + eight;
+        // SAFETY: the caller's promise: written by `fill`.
+        unsafe { self.0.woven_mins.get_unchecked(at).assume_init() }
     }
 }

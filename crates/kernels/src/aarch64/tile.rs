@@ -6,8 +6,9 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
 use super::dot::{Dot, Rows, Vectors};
+use super::mins::mins;
 use super::source::Source;
-use crate::acts::{Pair, TileActs};
+use crate::acts::TileActs;
 use crate::format::{CHUNK, Format};
 use std::arch::aarch64::*;
 
@@ -170,7 +171,7 @@ unsafe fn start<F: Format, S: Source<F>, const N: usize, const T: usize, const R
 /// # Safety
 /// As [`blocks`].
 #[inline]
-#[target_feature(enable = "neon")]
+#[target_feature(enable = "neon,dotprod")]
 unsafe fn step<
     F: Format,
     S: Source<F>,
@@ -186,7 +187,7 @@ unsafe fn step<
     sums: &mut Vectors<float32x4_t, T, R>,
 ) {
     // SAFETY: the caller's promise; the tile's tokens.
-    let (d_w, d) = unsafe { (w.d(b), numbers::<F, S, N, T>(a.d)) };
+    let (d_w, d) = unsafe { (w.d(b), S::Dot::tokens_f32::<N, T>(a.d)) };
     for (t, sums) in sums.iter_mut().enumerate() {
         for (r, sum) in sums.iter_mut().enumerate() {
             let isum = vmulq_f32(vcvtq_f32_s32(total[t][r]), d_w[t % 2][V + r]);
@@ -195,7 +196,7 @@ unsafe fn step<
     }
     if F::HEADER.has_m() {
         // SAFETY: the format has them; `s` is there for blocks of 32.
-        let (m, s) = unsafe { (w.m(b), numbers::<F, S, N, T>(a.s)) };
+        let (m, s) = unsafe { (w.m(b), S::Dot::tokens_f32::<N, T>(a.s)) };
         for (t, sums) in sums.iter_mut().enumerate() {
             for (r, sum) in sums.iter_mut().enumerate() {
                 *sum = vfmaq_f32(*sum, m[t % 2][V + r], s[t]);
@@ -212,56 +213,4 @@ unsafe fn step<
             }
         }
     }
-}
-
-/// A number of each token.
-///
-/// # Safety
-/// `from` points to `N` numbers.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn numbers<F: Format, S: Source<F>, const N: usize, const T: usize>(
-    from: *const f32,
-) -> [float32x4_t; T] {
-    // SAFETY: the caller's promise.
-    let bits = unsafe { S::Dot::tokens::<N, T>(from.cast()) };
-    let mut numbers = [vdupq_n_f32(0.0); T];
-    for (number, bits) in numbers.iter_mut().zip(bits) {
-        *number = vreinterpretq_f32_s32(bits);
-    }
-    numbers
-}
-
-/// The integer minimums times the sums of their columns.
-///
-/// # Safety
-/// As [`blocks`]; the format has minimums; `sums` are those of the block.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn mins<
-    F: Format,
-    S: Source<F>,
-    const N: usize,
-    const T: usize,
-    const R: usize,
-    const V: usize,
->(
-    w: S,
-    b: usize,
-    sums: *const Pair,
-) -> Vectors<int32x4_t, T, R> {
-    let mut total = [[vdupq_n_s32(0); R]; T];
-    for j in 0..F::K / F::GROUP / 2 {
-        // SAFETY: both sub-blocks of pair `j`.
-        let (first, second) = unsafe { (w.mins(b, 2 * j), w.mins(b, 2 * j + 1)) };
-        // SAFETY: pair `j` of sums of the tokens.
-        let pairs = unsafe { S::Dot::pairs::<N, T>(sums.add(j * N)) };
-        for (t, total) in total.iter_mut().enumerate() {
-            for (r, total) in total.iter_mut().enumerate() {
-                *total = vmlal_s16(*total, first[t % 2][V + r], pairs[t][0]);
-                *total = vmlal_s16(*total, second[t % 2][V + r], pairs[t][1]);
-            }
-        }
-    }
-    total
 }

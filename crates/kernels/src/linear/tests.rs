@@ -44,19 +44,20 @@ impl Weights {
         out
     }
 
-    fn check(&self, isa: Isa, team: &Team, x: &[f32]) {
-        let (got, want) = (self.product(isa, team, x), self.naive(x));
-        let n_rows = self.packed.n_rows();
-        for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
-            assert!(
-                same(got, want),
-                "{} [{n_rows}, {}], {isa}, token {} of {}, row {}: {got:e} is not {want:e}",
-                self.ty.name(),
-                self.n_cols,
-                i / n_rows,
-                x.len() / self.n_cols,
-                i % n_rows,
-            );
+    fn check(&self, isas: impl IntoIterator<Item = Isa>, team: &Team, x: &[f32]) {
+        let (want, n_rows) = (self.naive(x), self.packed.n_rows());
+        for isa in isas {
+            for (i, (got, &want)) in self.product(isa, team, x).into_iter().zip(&want).enumerate() {
+                assert!(
+                    same(got, want),
+                    "{} [{n_rows}, {}], {isa}, token {} of {}, row {}: {got:e} is not {want:e}",
+                    self.ty.name(),
+                    self.n_cols,
+                    i / n_rows,
+                    x.len() / self.n_cols,
+                    i % n_rows,
+                );
+            }
         }
     }
 }
@@ -77,7 +78,7 @@ fn every_row_count_and_length_on_every_isa() {
             for n_rows in (1..=40).step_by(if n_cols > 300 { 13 } else { 1 }) {
                 let w = Weights::new(&mut rng, &team, ty, n_rows, n_cols);
                 let x = rng.activations(n_cols);
-                isas().for_each(|isa| w.check(isa, &team, &x));
+                w.check(isas(), &team, &x);
             }
         }
     }
@@ -91,7 +92,7 @@ fn every_batch_size_on_every_isa() {
         let w = Weights::new(&mut rng, &team, ty, 19, n_cols);
         for n_tokens in (1..=9).chain([16, 17, 64, 255, 256, 257]) {
             let x = rng.activations(n_cols * n_tokens);
-            isas().for_each(|isa| w.check(isa, &team, &x));
+            w.check(isas(), &team, &x);
         }
     }
 }
@@ -123,7 +124,7 @@ fn bf16_without_an_instruction_for_it() {
     let w = Weights::new(&mut rng, &team, GgmlType::BF16, 85, 33);
     for n_tokens in [1, 6, 7, 271] {
         let x = rng.activations(33 * n_tokens);
-        w.check(Isa::Avx512(token.without_bf16()), &team, &x);
+        w.check([Isa::Avx512(token.without_bf16())], &team, &x);
     }
 }
 
@@ -137,7 +138,7 @@ fn every_team_size() {
             let w = Weights::new(&mut rng, &team, ty, 100, n_cols);
             for n_tokens in [1, 3, 70] {
                 let x = rng.activations(n_cols * n_tokens);
-                w.check(Isa::detect(), &team, &x);
+                w.check([Isa::detect()], &team, &x);
             }
         }
     }
@@ -171,10 +172,8 @@ fn extreme_codes_do_not_overflow() {
             let w = Weights::from_bytes(&team, ty, 16, n_cols, bytes);
             for (even, odd) in [(127.0, 127.0), (-127.0, -127.0), (127.0, -127.0)] {
                 let x: Vec<f32> = [even, odd].into_iter().cycle().take(n_cols * 5).collect();
-                isas().for_each(|isa| {
-                    w.check(isa, &team, &x[..n_cols]);
-                    w.check(isa, &team, &x);
-                });
+                w.check(isas(), &team, &x[..n_cols]);
+                w.check(isas(), &team, &x);
             }
         }
     }
@@ -202,7 +201,7 @@ fn extreme_scales_and_activations() {
                 x.iter_mut().for_each(|x| *x *= size);
                 x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
                 let n_tokens = 1 + i % 2;
-                isas().for_each(|isa| w.check(isa, &team, &x[..n_cols * n_tokens]));
+                w.check(isas(), &team, &x[..n_cols * n_tokens]);
             }
         }
     }
