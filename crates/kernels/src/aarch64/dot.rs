@@ -80,7 +80,8 @@ pub(super) trait Dot: Copy {
 }
 
 /// `sdot`: it multiplies a vector of a quad line (4 rows of 4 codes) with 4 activations, one 32-bit element of a register,
-/// repeated in all lanes, and adds the four products to 32-bit sums. `RUN` is that of the activations, see [`crate::Isa`].
+/// repeated in all lanes, and adds the four products to 32-bit sums. `RUN` is that of the activations
+/// ([`crate::Isa::run`]).
 #[derive(Clone, Copy)]
 pub(super) struct Sdot<const RUN: usize>;
 
