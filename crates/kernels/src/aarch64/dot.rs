@@ -4,6 +4,7 @@
 //!
 //! The instructions are assembly: the standard library offers neither on all compilers.
 #![expect(unsafe_code, reason = "instructions and loads; each function says what is needed")]
+#![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
 use std::arch::aarch64::*;
 use std::arch::asm;
