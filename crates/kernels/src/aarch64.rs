@@ -6,8 +6,10 @@
 //! written as assembly, one instruction at a time.
 
 pub(crate) mod attention;
+mod dot;
 pub(crate) mod float;
 pub(crate) mod linear;
+mod mins;
 pub(crate) mod peak;
 pub(crate) mod quantize;
 mod source;

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! codes    [tile][block][quad][t][4]    i8: one 32-bit load repeated in all lanes meets a quad line of weights
+//!       or [tile][block][8 cols][t][8]  i8: two tokens meet two rows (see [`Isa::run`])
 //! wide     [tile][block][pair][t][2]    the same codes as i16, for weights that need 16-bit products
 //! lanes    [tile][block][group][t][2]   i16: sums over a group's columns 0, 1 and 2, 3 (modulo 4)
 //! minus    [tile][block][group][t]      i32: minus the sum over a group's columns
@@ -50,6 +51,8 @@ pub(crate) struct Codes {
     pub(crate) n_tokens: usize,
     /// Tokens of a tile.
     pub(crate) tile: usize,
+    /// Consecutive codes of a token in its tile: 4 or 8.
+    pub(crate) run: usize,
     pub(crate) codes: Vec<i8>,
     /// Empty unless asked for.
     pub(crate) wide: Vec<Pair>,
@@ -375,16 +378,16 @@ impl Codes {
         let first = token / self.tile * self.tile;
         let t = self.tile_len(first);
         let tile = &self.codes[self.base(block, first) * self.k..][..t * self.k];
-        let quads = tile.as_chunks::<4>().0.iter().skip(token - first).step_by(t);
-        for (to, quad) in out.as_chunks_mut::<4>().0.iter_mut().zip(quads) {
-            *to = *quad;
+        let runs = tile.chunks_exact(self.run).skip(token - first).step_by(t);
+        for (to, run) in out.chunks_exact_mut(self.run).zip(runs) {
+            to.copy_from_slice(run);
         }
     }
 
     fn reshape(&mut self, isa: Isa, n_tokens: usize, n_cols: usize, k: usize, wide: bool) {
         assert!(n_cols.is_multiple_of(k), "{n_cols} columns are no whole number of blocks of {k}");
         let n_blocks = n_cols / k * n_tokens;
-        (self.k, self.n_tokens, self.tile) = (k, n_tokens, isa.tile());
+        (self.k, self.n_tokens, self.tile, self.run) = (k, n_tokens, isa.tile(), isa.run());
         let long = k == 256;
         self.codes.resize(n_blocks * k, 0);
         self.wide.resize(if wide { n_blocks * k / 2 } else { 0 }, [0; 2]);

@@ -20,7 +20,8 @@ pub enum Isa {
     /// AVX-512 with VNNI: x86-64 servers since 2019 (Intel Cascade Lake), AMD since Zen 4.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
-    /// NEON with dot products: AArch64 since 2018 (Arm Neoverse N1, Cortex-A76, Apple M1).
+    /// NEON with dot products: AArch64 since 2018 (Arm Neoverse N1, Cortex-A76, Apple M1). There are two of these where I8MM is,
+    /// with its products of matrices (`"i8mm"`: Arm Neoverse V1 and N2, Cortex-A510, Apple M2, from 2020 on) and without.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
 }
@@ -131,7 +132,14 @@ impl Avx512 {
 /// Proof that the CPU has NEON, which every AArch64 has, and its dot products.
 #[cfg(target_arch = "aarch64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neon(());
+pub struct Neon {
+    i8mm: Option<I8mm>,
+}
+
+/// Proof that the CPU also has I8MM, products of small matrices of bytes.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct I8mm(());
 
 #[cfg(target_arch = "aarch64")]
 impl Neon {
@@ -140,7 +148,18 @@ impl Neon {
         let all = cfg!(target_endian = "little")
             && std::arch::is_aarch64_feature_detected!("neon")
             && std::arch::is_aarch64_feature_detected!("dotprod");
-        all.then_some(Self(()))
+        all.then_some(Self { i8mm: None })
+    }
+
+    /// The proof with I8MM, if this CPU has the instructions.
+    fn detect_i8mm() -> Option<Self> {
+        let i8mm = std::arch::is_aarch64_feature_detected!("i8mm").then_some(I8mm(()))?;
+        Self::detect().map(|_| Self { i8mm: Some(i8mm) })
+    }
+
+    /// The proof for I8MM, where it is included.
+    pub(crate) fn i8mm(self) -> Option<I8mm> {
+        self.i8mm
     }
 }
 
@@ -161,6 +180,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "aarch64")]
+            Neon::detect_i8mm().map(Self::Neon),
+            #[cfg(target_arch = "aarch64")]
             Neon::detect().map(Self::Neon),
             Some(Self::Scalar),
         ];
@@ -178,6 +199,15 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 6,
+            _ => 4,
+        }
+    }
+
+    /// Consecutive codes of a token that lie together in a tile of activations: what meets a row of weights at once.
+    pub(crate) fn run(self) -> usize {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) if token.i8mm().is_some() => 8,
             _ => 4,
         }
     }
@@ -243,7 +273,7 @@ impl Isa {
         }
     }
 
-    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512"`, `"neon"`.
+    /// Its name in lower case: `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512"`, `"neon"`, `"i8mm"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -254,6 +284,8 @@ impl Isa {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) if token.i8mm().is_some() => "i8mm",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
         }
@@ -295,8 +327,13 @@ mod tests {
     /// Tests on every instruction set mean little where none is found.
     #[cfg(target_arch = "aarch64")]
     #[test]
-    fn neon_is_found() {
+    fn neon_and_i8mm_are_found() {
         let present = std::arch::is_aarch64_feature_detected!("dotprod");
         assert_eq!(Isa::from_name("neon").is_some(), present);
+        let present = present && std::arch::is_aarch64_feature_detected!("i8mm");
+        assert_eq!(Isa::from_name("i8mm").is_some(), present);
+        if let Some(best) = Isa::from_name("i8mm") {
+            assert_eq!(Isa::detect(), best);
+        }
     }
 }

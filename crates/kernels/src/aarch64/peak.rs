@@ -10,6 +10,7 @@ pub(crate) type Run = unsafe fn(u64);
 /// The fastest loop that this CPU has for `unit`.
 pub(crate) fn find(unit: Unit) -> Option<Loop> {
     match unit {
+        Unit::Int8 if is_aarch64_feature_detected!("i8mm") => Some(SMMLA),
         Unit::Int8 => is_aarch64_feature_detected!("dotprod").then_some(SDOT),
         Unit::F32 => Some(FMLA),
         Unit::Bf16 => None,
@@ -23,6 +24,7 @@ impl Loop {
     }
 }
 
+const SMMLA: Loop = Loop { instruction: "smmla v.4s", macs: 12 * 32, run: smmla };
 const SDOT: Loop = Loop { instruction: "sdot v.4s", macs: 12 * 16, run: sdot };
 const FMLA: Loop = Loop { instruction: "fmla v.4s", macs: 12 * 4, run: fmla };
 
@@ -54,6 +56,7 @@ macro_rules! chains {
         }
     };
 }
+chains!(smmla, "neon,i8mm", "smmla", "16b");
 chains!(sdot, "neon,dotprod", "sdot", "16b");
 chains!(fmla, "neon", "fmla", "4s");
 

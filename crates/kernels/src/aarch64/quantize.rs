@@ -13,11 +13,11 @@ pub(crate) fn fill(token: Neon, part: &mut Part<'_>, rows: Rows<'_>) {
 
 /// As Q8_1.
 #[derive(Clone, Copy)]
-struct Q8(Neon);
+struct Q8(#[expect(dead_code, reason = "a proof is had, not read")] Neon);
 
 /// As Q8_K.
 #[derive(Clone, Copy)]
-struct Q8K(Neon);
+struct Q8K(#[expect(dead_code, reason = "a proof is had, not read")] Neon);
 
 #[inline]
 #[target_feature(enable = "neon")]

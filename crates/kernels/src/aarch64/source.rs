@@ -2,20 +2,24 @@
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
+use super::dot::{Dot, Rows};
 use super::unpack;
 use crate::format::{CHUNK, Format, chunk_bytes};
 use std::arch::aarch64::*;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// Columns of a panel: it stays in the first-level cache, beside a tile of activations.
 pub(super) const COLUMNS: usize = 1024;
 
-/// Weights of 16 rows, four vectors of four rows each. Blocks count from where the source begins; `R` vectors are
-/// taken, from vector `v` on.
+/// Weights of 16 rows, four times four. Blocks count from where the source begins; `R` times four rows are taken, from four
+/// times `v` on.
 pub(super) trait Source<F: Format>: Copy {
+    /// How these weights are to be multiplied.
+    type Dot: Dot;
     /// Whether the format's bias is still in the codes.
     const BIASED: bool;
-    /// Quads `2 pair` and `2 pair + 1` of a chunk.
+    /// What [`Dot::add`] takes: quads `2 pair` and `2 pair + 1` of a chunk, or as many codes as [`Dot::weave`] has them.
     ///
     /// # Safety
     /// For all functions: block, chunk (of the block), pair (of four), sub-block and vectors are there.
@@ -30,29 +34,38 @@ pub(super) trait Source<F: Format>: Copy {
     ///
     /// # Safety
     /// As above.
-    unsafe fn d(self, block: usize) -> [float32x4_t; 4];
+    unsafe fn d(self, block: usize) -> Rows<float32x4_t>;
     /// Minimums or their scales, if the format has them.
     ///
     /// # Safety
     /// As above.
-    unsafe fn m(self, block: usize) -> [float32x4_t; 4];
+    unsafe fn m(self, block: usize) -> Rows<float32x4_t>;
     /// Integer scales of sub-block `j`, if the format has them.
     ///
     /// # Safety
     /// As above.
-    unsafe fn scales(self, block: usize, j: usize) -> [int32x4_t; 4];
-    /// Integer minimums of sub-block `j`, if the format has them.
+    unsafe fn scales(self, block: usize, j: usize) -> Rows<int32x4_t>;
+    /// Integer minimums of sub-block `j`, if the format has them and they are not woven.
     ///
     /// # Safety
     /// As above.
-    unsafe fn mins(self, block: usize, j: usize) -> [int16x8_t; 2];
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4];
+    /// Integer minimums of eight sub-blocks, if the format has them and they are woven: two rows in a vector.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t>;
 }
 
-/// A packed group; a block is unpacked as it is read.
+/// A packed group; a block is unpacked, and woven where that is needed, as it is read.
 #[derive(Clone, Copy)]
-pub(super) struct Packed(pub(super) *const u8);
+pub(super) struct Packed<D>(*const u8, PhantomData<D>);
 
-impl Packed {
+impl<D: Dot> Packed<D> {
+    pub(super) fn new(group: *const u8) -> Self {
+        Self(group, PhantomData)
+    }
+
     /// # Safety
     /// The block is there.
     #[inline]
@@ -62,7 +75,8 @@ impl Packed {
     }
 }
 
-impl<F: Format> Source<F> for Packed {
+impl<F: Format, D: Dot> Source<F> for Packed<D> {
+    type Dot = D;
     const BIASED: bool = F::BIAS != 0;
     #[inline(always)]
     unsafe fn pair<const R: usize>(
@@ -81,64 +95,106 @@ impl<F: Format> Source<F> for Packed {
                 unpack::prefetch(at, n_bytes);
             }
             for r in 0..R {
-                [pairs[0][r], pairs[1][r]] = unpack::pair::<F>(at.add(16 * (v + r)), pair);
+                let quads = unpack::pair::<F>(at.add(16 * (v + r)), pair);
+                [pairs[0][r], pairs[1][r]] = D::weave(quads);
             }
             pairs
         }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn d(self, block: usize) -> [float32x4_t; 4] {
+    unsafe fn d(self, block: usize) -> Rows<float32x4_t> {
         // SAFETY: the caller's promise.
         unsafe {
             let at = self.block::<F>(block);
             unpack::prefetch(at, F::HEADER.n_bytes());
-            unpack::d::<F>(at)
+            weave_f32::<D>(unpack::d::<F>(at))
         }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn m(self, block: usize) -> [float32x4_t; 4] {
+    unsafe fn m(self, block: usize) -> Rows<float32x4_t> {
         // SAFETY: the second line of a header that has it.
-        unsafe { unpack::halves(self.block::<F>(block).add(32)) }
+        unsafe { weave_f32::<D>(unpack::halves(self.block::<F>(block).add(32))) }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn scales(self, block: usize, j: usize) -> [int32x4_t; 4] {
+    unsafe fn scales(self, block: usize, j: usize) -> Rows<int32x4_t> {
         // SAFETY: the caller's promise.
-        unsafe { unpack::scales::<F>(self.block::<F>(block), j) }
+        let scales = unsafe { unpack::scales::<F>(self.block::<F>(block), j) };
+        let mut rows = [scales; 2];
+        for (r, scales) in scales.into_iter().enumerate() {
+            [rows[0][r], rows[1][r]] = D::rows(scales);
+        }
+        rows
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn mins(self, block: usize, j: usize) -> [int16x8_t; 2] {
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4] {
         // SAFETY: the caller's promise.
         unsafe { unpack::mins::<F>(self.block::<F>(block), j) }
+    }
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t> {
+        // SAFETY: the caller's promise.
+        unsafe { unpack::woven_mins::<F>(self.block::<F>(block), eight) }
     }
 }
 
 /// Some columns of a group, unpacked. Left as it is until it is written.
-pub(super) struct Panel {
-    /// By quad: a quad line without the bias.
+pub(super) struct Panel<D> {
+    /// By quad: as many codes of 16 rows, as [`Dot::weave`] has them, without the bias.
     codes: [MaybeUninit<[int8x16_t; 4]>; COLUMNS / 4],
     /// By block.
-    d: [MaybeUninit<[float32x4_t; 4]>; COLUMNS / CHUNK],
+    d: [Part<[float32x4_t; 4]>; COLUMNS / CHUNK],
     /// By block.
-    m: [MaybeUninit<[float32x4_t; 4]>; COLUMNS / CHUNK],
+    m: [Part<[float32x4_t; 4]>; COLUMNS / CHUNK],
     /// By sub-block.
-    scales: [MaybeUninit<[int32x4_t; 4]>; COLUMNS / 16],
-    /// By sub-block.
-    mins: [MaybeUninit<[int16x8_t; 2]>; COLUMNS / 16],
+    scales: [Part<[int32x4_t; 4]>; COLUMNS / 16],
+    /// By sub-block, if they are not woven.
+    mins: [MaybeUninit<[int16x4_t; 4]>; COLUMNS / 16],
+    /// By eight sub-blocks, if they are.
+    woven_mins: [MaybeUninit<Rows<int8x16_t>>; COLUMNS / 128],
+    dot: PhantomData<D>,
 }
 
-impl Panel {
+/// What belongs to 16 rows. Without weaving the second half is never written, nor read.
+type Part<X> = [MaybeUninit<X>; 2];
+
+/// A part as it is read.
+///
+/// # Safety
+/// The part has been written, as `D` has it.
+#[inline(always)]
+unsafe fn read<D: Dot, X: Copy>(part: &Part<X>) -> [X; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = part[0].assume_init();
+        [first, if D::WOVEN { part[1].assume_init() } else { first }]
+    }
+}
+
+/// Writes a part.
+#[inline(always)]
+fn write<D: Dot, X: Copy>(part: &mut Part<X>, [first, second]: [X; 2]) {
+    part[0].write(first);
+    if D::WOVEN {
+        part[1].write(second);
+    }
+}
+
+impl<D: Dot> Panel<D> {
     #[inline]
     pub(super) fn new() -> Self {
         Self {
             codes: [const { MaybeUninit::uninit() }; _],
-            d: [const { MaybeUninit::uninit() }; _],
-            m: [const { MaybeUninit::uninit() }; _],
-            scales: [const { MaybeUninit::uninit() }; _],
+            d: [const { [const { MaybeUninit::uninit() }; 2] }; _],
+            m: [const { [const { MaybeUninit::uninit() }; 2] }; _],
+            scales: [const { [const { MaybeUninit::uninit() }; 2] }; _],
             mins: [const { MaybeUninit::uninit() }; _],
+            woven_mins: [const { MaybeUninit::uninit() }; _],
+            dot: PhantomData,
         }
     }
 
@@ -147,7 +203,7 @@ impl Panel {
     /// # Safety
     /// `from` has these blocks.
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn fill<F: Format>(&mut self, from: Packed, n_blocks: usize) {
+    pub(super) unsafe fn fill<F: Format>(&mut self, from: Packed<D>, n_blocks: usize) {
         for b in 0..n_blocks {
             // SAFETY: the caller's promise.
             unsafe { self.fill_block::<F>(from, b) };
@@ -158,7 +214,7 @@ impl Panel {
     /// `from` has the block.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn fill_block<F: Format>(&mut self, from: Packed, b: usize) {
+    unsafe fn fill_block<F: Format>(&mut self, from: Packed<D>, b: usize) {
         let bias = vdupq_n_s8(const { F::BIAS.to_le_bytes()[0].cast_signed() });
         // SAFETY: the caller's promise.
         unsafe {
@@ -170,35 +226,56 @@ impl Panel {
                     Source::<F>::pair(from, b, c, 2, 0),
                     Source::<F>::pair(from, b, c, 3, 0),
                 ];
-                for (i, quad) in pairs.as_flattened().iter().enumerate() {
-                    let mut quad = *quad;
-                    for codes in &mut quad {
+                for (i, vectors) in pairs.as_flattened().iter().enumerate() {
+                    let mut vectors = *vectors;
+                    for codes in &mut vectors {
                         *codes = vsubq_s8(*codes, bias);
                     }
-                    self.codes[b * (F::K / 4) + 8 * c + i].write(quad);
+                    self.codes[b * (F::K / 4) + 8 * c + i].write(vectors);
                 }
             }
-            self.d[b].write(Source::<F>::d(from, b));
+            write::<D, _>(&mut self.d[b], Source::<F>::d(from, b));
             if F::HEADER.has_m() || F::HEADER.has_mins() {
-                self.m[b].write(Source::<F>::m(from, b));
+                write::<D, _>(&mut self.m[b], Source::<F>::m(from, b));
             }
             for j in 0..F::K / F::GROUP {
+                let to = b * (F::K / F::GROUP) + j;
                 if F::HEADER.has_scales() {
-                    self.scales[b * (F::K / F::GROUP) + j].write(Source::<F>::scales(from, b, j));
+                    write::<D, _>(&mut self.scales[to], Source::<F>::scales(from, b, j));
                 }
-                if F::HEADER.has_mins() {
-                    self.mins[b * (F::K / F::GROUP) + j].write(Source::<F>::mins(from, b, j));
+                if F::HEADER.has_mins() && !D::WOVEN {
+                    self.mins[to].write(Source::<F>::mins(from, b, j));
+                }
+            }
+            if F::HEADER.has_mins() && D::WOVEN {
+                let n = F::K / F::GROUP / 8;
+                for eight in 0..n {
+                    let mins = Source::<F>::woven_mins(from, b, eight);
+                    self.woven_mins[b * n + eight].write(mins);
                 }
             }
         }
     }
 }
 
+/// As [`Dot::rows`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn weave_f32<D: Dot>(x: [float32x4_t; 4]) -> Rows<float32x4_t> {
+    let mut rows = [x; 2];
+    for (r, x) in x.into_iter().enumerate() {
+        let [even, odd] = D::rows(vreinterpretq_s32_f32(x));
+        [rows[0][r], rows[1][r]] = [vreinterpretq_f32_s32(even), vreinterpretq_f32_s32(odd)];
+    }
+    rows
+}
+
 /// A panel's blocks.
 #[derive(Clone, Copy)]
-pub(super) struct Unpacked<'a>(pub(super) &'a Panel);
+pub(super) struct Unpacked<'a, D>(pub(super) &'a Panel<D>);
 
-impl<F: Format> Source<F> for Unpacked<'_> {
+impl<F: Format, D: Dot> Source<F> for Unpacked<'_, D> {
+    type Dot = D;
     const BIASED: bool = false;
     #[inline(always)]
     unsafe fn pair<const R: usize>(
@@ -222,28 +299,35 @@ impl<F: Format> Source<F> for Unpacked<'_> {
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn d(self, block: usize) -> [float32x4_t; 4] {
+    unsafe fn d(self, block: usize) -> Rows<float32x4_t> {
         // SAFETY: the caller's promise: written by `fill`.
-        unsafe { *self.0.d.as_ptr().cast::<[float32x4_t; 4]>().add(block) }
+        unsafe { read::<D, _>(self.0.d.get_unchecked(block)) }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn m(self, block: usize) -> [float32x4_t; 4] {
+    unsafe fn m(self, block: usize) -> Rows<float32x4_t> {
         // SAFETY: the caller's promise: written by `fill`.
-        unsafe { *self.0.m.as_ptr().cast::<[float32x4_t; 4]>().add(block) }
+        unsafe { read::<D, _>(self.0.m.get_unchecked(block)) }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn scales(self, block: usize, j: usize) -> [int32x4_t; 4] {
+    unsafe fn scales(self, block: usize, j: usize) -> Rows<int32x4_t> {
         let at = block * (F::K / F::GROUP) + j;
         // SAFETY: the caller's promise: written by `fill`.
-        unsafe { *self.0.scales.as_ptr().cast::<[int32x4_t; 4]>().add(at) }
+        unsafe { read::<D, _>(self.0.scales.get_unchecked(at)) }
     }
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn mins(self, block: usize, j: usize) -> [int16x8_t; 2] {
+    unsafe fn mins(self, block: usize, j: usize) -> [int16x4_t; 4] {
         let at = block * (F::K / F::GROUP) + j;
         // SAFETY: the caller's promise: written by `fill`.
-        unsafe { *self.0.mins.as_ptr().cast::<[int16x8_t; 2]>().add(at) }
+        unsafe { self.0.mins.get_unchecked(at).assume_init() }
+    }
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn woven_mins(self, block: usize, eight: usize) -> Rows<int8x16_t> {
+        let at = block * (F::K / F::GROUP / 8) + eight;
+        // SAFETY: the caller's promise: written by `fill`.
+        unsafe { self.0.woven_mins.get_unchecked(at).assume_init() }
     }
 }

@@ -1,6 +1,7 @@
 //! Packed blocks to registers. The layouts are drawn in [`crate::format`].
 #![expect(unsafe_code, reason = "loads through pointers; each function says what must be readable")]
 
+use super::dot::Rows;
 use crate::format::{Format, HeaderKind};
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -206,16 +207,16 @@ pub(super) unsafe fn scales<F: Format>(block: *const u8, j: usize) -> [int32x4_t
     }))
 }
 
-/// Integer minimums of sub-block `j`, as 16-bit numbers. Where there are none: of no use.
+/// Integer minimums of sub-block `j`. Where there are none: of no use.
 ///
 /// # Safety
 /// As [`scales`].
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x8_t; 2] {
+unsafe fn min_bytes<F: Format>(block: *const u8, j: usize) -> uint8x16_t {
     // SAFETY: the lines are inside the header, see `crate::format`.
     let line = |at: usize| unsafe { vld1q_u8(block.add(at)) };
-    let mins = match F::HEADER {
+    match F::HEADER {
         HeaderKind::Nibbles => vshrq_n_u8::<4>(line(64 + 16 * j)),
         HeaderKind::SixBits => {
             let (low, high) = (vshrq_n_u8::<4>(line(64 + 16 * j)), line(192 + 16 * (j / 2)));
@@ -224,7 +225,47 @@ pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x8_t; 
             join(low, high)
         }
         _ => vdupq_n_u8(0),
-    };
+    }
+}
+
+/// The same as 16-bit numbers.
+///
+/// # Safety
+/// As [`scales`].
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn mins<F: Format>(block: *const u8, j: usize) -> [int16x4_t; 4] {
+    // SAFETY: the caller's promise.
+    let mins = unsafe { min_bytes::<F>(block, j) };
     let (low, high) = (vmovl_u8(vget_low_u8(mins)), vmovl_high_u8(mins));
-    [vreinterpretq_s16_u16(low), vreinterpretq_s16_u16(high)]
+    let (low, high) = (vreinterpretq_s16_u16(low), vreinterpretq_s16_u16(high));
+    [vget_low_s16(low), vget_high_s16(low), vget_low_s16(high), vget_high_s16(high)]
+}
+
+/// The minimums of eight sub-blocks, two rows in a vector: the first and the last two of each four rows.
+///
+/// # Safety
+/// As [`scales`], for sub-blocks `8 eight` to `8 eight + 7`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn woven_mins<F: Format>(block: *const u8, eight: usize) -> Rows<int8x16_t> {
+    let mut lines = [vdupq_n_u8(0); 8];
+    for (j, line) in lines.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *line = unsafe { min_bytes::<F>(block, 8 * eight + j) };
+    }
+    // Each turn doubles the sub-blocks that lie together and halves a line's rows: 4 apart, 2 apart, side by side.
+    for _ in 0..3 {
+        let mut zipped = lines;
+        for j in 0..4 {
+            zipped[2 * j] = vzip1q_u8(lines[j], lines[j + 4]);
+            zipped[2 * j + 1] = vzip2q_u8(lines[j], lines[j + 4]);
+        }
+        lines = zipped;
+    }
+    let mut rows = [[vdupq_n_s8(0); 4]; 2];
+    for (i, line) in lines.into_iter().enumerate() {
+        rows[i % 2][i / 2] = vreinterpretq_s8_u8(line);
+    }
+    rows
 }

@@ -40,6 +40,8 @@ pub(crate) struct Part<'a> {
     pub(crate) k: usize,
     /// Tokens of a tile.
     pub(crate) tile: usize,
+    /// See [`Codes`].
+    pub(crate) run: usize,
     pub(crate) n_blocks: usize,
     pub(crate) tokens: Range<usize>,
     pub(crate) codes: &'a mut [i8],
@@ -69,6 +71,7 @@ impl<'a> Part<'a> {
         Part {
             k: to.k,
             tile: to.tile,
+            run: to.run,
             n_blocks: to.n_blocks(),
             tokens: 0..to.n_tokens,
             codes: &mut to.codes,
@@ -94,13 +97,28 @@ impl<'a> Part<'a> {
         let (sums32, sums32_2) = cut(self.sums32, n, total);
         let (d, d2) = cut(self.d, n, total);
         let (s, s2) = cut(self.s, n, total);
-        let (k, tile, n_blocks) = (self.k, self.tile, self.n_blocks);
+        let (k, tile, run, n_blocks) = (self.k, self.tile, self.run, self.n_blocks);
         let tokens = self.tokens.start..middle;
         (
-            Part { k, tile, n_blocks, tokens, codes, wide, lanes, minus, sums16, sums32, d, s },
             Part {
                 k,
                 tile,
+                run,
+                n_blocks,
+                tokens,
+                codes,
+                wide,
+                lanes,
+                minus,
+                sums16,
+                sums32,
+                d,
+                s,
+            },
+            Part {
+                k,
+                tile,
+                run,
                 n_blocks,
                 tokens: middle..self.tokens.end,
                 codes: codes2,

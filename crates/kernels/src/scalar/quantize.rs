@@ -139,14 +139,13 @@ fn store<const K: usize, const GROUPS: usize>(
     q: &Block<K, GROUPS>,
 ) {
     let (base, at, t) = (place.base, place.at, place.t);
-    let quads = q.codes.as_chunks::<4>().0;
     let to = &mut part.codes[base * K..][..t * K];
     if t == 1 {
         to.copy_from_slice(&q.codes);
+    } else if part.run == 8 {
+        put(to.as_chunks_mut::<8>().0, at, t, q.codes.as_chunks::<8>().0.iter().copied());
     } else {
-        for (to, quad) in to.as_chunks_mut::<4>().0[at..].iter_mut().step_by(t).zip(quads) {
-            *to = *quad;
-        }
+        put(to.as_chunks_mut::<4>().0, at, t, q.codes.as_chunks::<4>().0.iter().copied());
     }
     if !part.wide.is_empty() {
         let to = &mut part.wide[base * K / 2..][..t * K / 2];
