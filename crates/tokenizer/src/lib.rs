@@ -56,6 +56,7 @@ mod ugm;
 mod unicode;
 mod unicode_table;
 mod vocab;
+mod words;
 mod wpm;
 
 pub use decode::Decoder;

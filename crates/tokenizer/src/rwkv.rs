@@ -23,7 +23,7 @@ impl Rwkv {
     ) -> Result<Self, TokenizerError> {
         let keys: Vec<(Vec<u8>, u32)> =
             vocab.ids().map(|id| (unescape(vocab.text(id)), id)).collect();
-        let tokens = Trie::new(keys.iter().map(|(key, id)| (key.as_slice(), *id)))?;
+        let tokens = Trie::new(keys.iter().map(|(key, id)| (key.as_slice(), *id, ())))?;
         let n_missing = (0..=255).filter(|&byte| tokens.longest_prefix(&[byte]).is_none()).count();
         if n_missing > 0 && unk.is_none() {
             warnings.push(format!(

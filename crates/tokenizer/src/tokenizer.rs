@@ -8,7 +8,7 @@ use crate::plamo2::Plamo2;
 use crate::rwkv::Rwkv;
 use crate::sessions::{Dna, encode_without_spaces};
 use crate::special::{Roles, SpecialIds};
-use crate::spm::{SPACE, Spm};
+use crate::spm::{Spm, escape_spaces};
 use crate::ugm::Ugm;
 use crate::vocab::{Attr, Vocab};
 use crate::wpm::Wpm;
@@ -161,13 +161,8 @@ impl Tokenizer {
             Kind::Rwkv(rwkv) => rwkv.encode(text, ids),
             Kind::Plamo2(plamo2) => plamo2.encode(text, ids),
             Kind::Spm(spm) => {
-                let mut escaped =
-                    String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
-                if at_start && self.flags.add_space_prefix {
-                    escaped.push(SPACE);
-                }
-                escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
-                spm.encode(&escaped, &self.vocab, ids);
+                let prefix = at_start && self.flags.add_space_prefix;
+                spm.encode(&escape_spaces(text, prefix), &self.vocab, ids);
             }
         }
     }

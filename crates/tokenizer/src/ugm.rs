@@ -6,6 +6,7 @@ use crate::error::TokenizerError;
 use crate::spm::SPACE;
 use crate::trie::Trie;
 use crate::vocab::{Attr, NONE, Vocab};
+use crate::words::{Seen, between};
 
 /// What an unknown character costs more than the worst token.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -24,14 +25,24 @@ pub(crate) struct Spacing {
 pub(crate) struct Ugm {
     charsmap: CharsMap,
     spacing: Spacing,
-    /// Tokens that text can become.
-    tokens: Trie,
+    /// Tokens that text can become, with their scores: 0 for those that are user defined.
+    tokens: Trie<f32>,
     /// Tokens that are not to be normalized.
     user_defined: Trie,
-    /// By token; 0 for those that are user defined.
-    scores: Vec<f32>,
+    /// ASCII that is left alone whatever ASCII follows.
+    is_plain: [bool; 256],
     unk: u32,
     unknown_score: f32,
+    apart: Option<Apart>,
+}
+
+/// How the words of a text are encoded each for itself.
+#[derive(Debug)]
+struct Apart {
+    /// Bytes that become a space whatever is around them.
+    is_separator: [bool; 256],
+    /// Sums of scores up to this are exact.
+    max_exact: f64,
 }
 
 /// The best way to a place in the text.
@@ -41,6 +52,13 @@ struct Best {
     /// Where its last token begins.
     start: u32,
     token: u32,
+}
+
+/// Buffers that live as long as one text is encoded.
+#[derive(Debug, Default)]
+struct Scratch {
+    normalized: Vec<u8>,
+    best: Vec<Best>,
 }
 
 impl Ugm {
@@ -59,26 +77,101 @@ impl Ugm {
             |id| if vocab.attr(id).intersects(Attr::USER_DEFINED) { 0.0 } else { vocab.score(id) };
         let normal = vocab.ids().filter(|&id| vocab.attr(id).intersects(Attr::NORMAL));
         let min_score = normal.map(|id| vocab.score(id)).fold(f32::MAX, f32::min);
-        Ok(Self {
+        let user_defined = Trie::new(with(Attr::USER_DEFINED).map(|(text, id)| (text, id, ())))?;
+        let byte = |byte| u8::try_from(byte).unwrap_or(0);
+        let is_plain = std::array::from_fn(|at| {
+            charsmap.is_plain(byte(at)) && user_defined.n_shared(&[byte(at)]) == 0
+        });
+        let mut ugm = Self {
             charsmap,
             spacing,
-            tokens: Trie::new(with(in_text))?,
-            user_defined: Trie::new(with(Attr::USER_DEFINED))?,
-            scores: vocab.ids().map(score).collect(),
+            tokens: Trie::new(with(in_text).map(|(text, id)| (text, id, score(id))))?,
+            user_defined,
+            is_plain,
             unk,
             unknown_score: min_score - UNKNOWN_PENALTY,
-        })
+            apart: None,
+        };
+        let mut in_user_defined = [false; 256];
+        for &byte in with(Attr::USER_DEFINED).flat_map(|(text, _)| text) {
+            in_user_defined[usize::from(byte)] = true;
+        }
+        let is_separator = std::array::from_fn(|at| {
+            ugm.charsmap.is_always_space(byte(at)) && !in_user_defined[at]
+        });
+        let scores = with(in_text).map(|(_, id)| score(id)).chain([ugm.unknown_score]);
+        let max_exact = max_exact_sum(scores);
+        ugm.apart = ugm
+            .words_are_apart(vocab, with(in_text))
+            .then_some(Apart { is_separator, max_exact });
+        Ok(ugm)
+    }
+
+    /// Whether the ids of a word do not depend on its neighbors, as far as sums of scores are exact.
+    ///
+    /// Each word begins with one [`SPACE`], and no token goes on across one, so that every way through the text passes
+    /// there; nor is a word's first token unknown, which a row of unknown ones before it would swallow.
+    fn words_are_apart<'v>(
+        &self,
+        vocab: &Vocab,
+        mut tokens: impl Iterator<Item = (&'v [u8], u32)>,
+    ) -> bool {
+        let mut space = [0; 4];
+        let space = SPACE.encode_utf8(&mut space).as_bytes();
+        let is_token = self.tokens.longest_prefix(space).is_some_and(|(len, _)| len == space.len());
+        let goes_on_across = |text: &[u8]| text.windows(space.len()).skip(1).any(|part| part == space);
+        self.spacing.remove_extra
+            && is_token
+            && !vocab.text(self.unk).starts_with(SPACE)
+            && !tokens.any(|(text, _)| goes_on_across(text))
     }
 
     /// Appends the ids of `text`.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
-        let text = self.normalize(text.as_bytes());
-        if text.is_empty() {
-            return;
-        }
-        let best = self.best_ways(&text);
+        let mut scratch = Scratch::default();
         let n_before = out.len();
-        let mut end = text.len();
+        if let Some(apart) = &self.apart {
+            if self.encode_words(text, apart, &mut scratch, out) {
+                return;
+            }
+            out.truncate(n_before);
+        }
+        self.encode_at_once(text, &mut scratch, out);
+    }
+
+    /// Appends the ids of the words of `text`; `false` if sums of scores might be inexact.
+    ///
+    /// llama.cpp sums from the beginning of the text and thus compares other sums than those within a word: all have
+    /// the same number added, which changes no comparison as long as nothing is rounded.
+    fn encode_words(
+        &self,
+        text: &str,
+        apart: &Apart,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> bool {
+        let mut seen = Seen::new(text.len());
+        let (mut sum, mut farthest) = (0.0, 0.0_f64);
+        for word in between(text, &apart.is_separator) {
+            sum += seen.encode(word, out, |out| {
+                let way = self.encode_at_once(word, scratch, out);
+                farthest = farthest.max(way.farthest);
+                way.sum.abs()
+            });
+        }
+        sum + farthest <= apart.max_exact
+    }
+
+    /// Appends the ids of `text`, which is one row of comparisons.
+    fn encode_at_once(&self, text: &str, scratch: &mut Scratch, out: &mut Vec<u32>) -> Way {
+        let Scratch { normalized, best } = scratch;
+        self.normalize(text, normalized);
+        if normalized.is_empty() {
+            return Way { sum: 0.0, farthest: 0.0 };
+        }
+        let way = self.best_ways(normalized, best);
+        let n_before = out.len();
+        let mut end = normalized.len();
         let mut after = NONE;
         while let Some(&Best { start, token, .. }) = best.get(end) {
             // A row of unknown characters is one unknown token.
@@ -92,19 +185,23 @@ impl Ugm {
             }
         }
         out[n_before..].reverse();
+        way
     }
 
     /// The best way to each place of `text` where a character or a token ends (Viterbi's algorithm).
     ///
     /// The order of comparisons is llama.cpp's: of equal sums, which are in f64, the one whose last token is longest.
-    fn best_ways(&self, text: &[u8]) -> Vec<Best> {
+    fn best_ways(&self, text: &[u8], best: &mut Vec<Best>) -> Way {
         let none = Best { score: f64::MIN, start: 0, token: self.unk };
-        let mut best = vec![none; text.len() + 1];
+        best.clear();
+        best.resize(text.len() + 1, none);
         best[0].score = 0.0;
         let mut start = 0;
+        let mut farthest = 0.0_f64;
         while let Some(&first_byte) = text.get(start) {
             let char_len = utf8_len(first_byte).min(text.len() - start);
             let here = best[start].score;
+            farthest = farthest.max(here.abs());
             let mut is_token = false;
             let mut offer = |len: usize, token: u32, score: f32| {
                 let score = here + f64::from(score);
@@ -115,29 +212,37 @@ impl Ugm {
                     *champion = Best { score, start: u32::try_from(start).unwrap_or(NONE), token };
                 }
             };
-            for (len, token) in self.tokens.prefixes(&text[start..]) {
+            self.tokens.prefixes(&text[start..], |len, token, score| {
                 is_token |= len == char_len;
-                offer(len, token, self.scores.get(token as usize).copied().unwrap_or(0.0));
-            }
+                offer(len, token, score);
+            });
             if !is_token {
                 offer(char_len, self.unk, self.unknown_score);
             }
             start += char_len;
         }
-        best
+        Way { sum: best[text.len()].score, farthest }
     }
 
-    /// `text` with characters replaced and spaces as the vocabulary writes them.
-    fn normalize(&self, text: &[u8]) -> Vec<u8> {
+    /// Writes `text` with characters replaced and spaces as the vocabulary writes them.
+    fn normalize(&self, text: &str, out: &mut Vec<u8>) {
         let mut space = [0; 4];
         let space = SPACE.encode_utf8(&mut space).as_bytes();
         let Spacing { add_prefix, remove_extra } = self.spacing;
-        let mut out = Vec::with_capacity(text.len() + text.len() / 2 + space.len());
+        out.clear();
+        out.reserve(text.len() + text.len() / 2 + space.len());
+        let bytes = text.as_bytes();
         let mut has_prefix = false;
         let mut in_word = false;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let (n_consumed, replacement) = self.normalize_prefix(rest);
+        let mut pos = 0;
+        while let Some(byte) = bytes.get(pos) {
+            let is_plain =
+                self.is_plain[usize::from(*byte)] && bytes.get(pos + 1).is_none_or(u8::is_ascii);
+            let (n_consumed, replacement) = if is_plain {
+                (1, std::slice::from_ref(byte))
+            } else {
+                self.normalize_prefix(text, pos)
+            };
             for &byte in replacement {
                 if byte == b' ' {
                     in_word = false;
@@ -153,29 +258,61 @@ impl Ugm {
                 in_word = true;
                 out.push(byte);
             }
-            rest = rest.get(n_consumed..).unwrap_or_default();
+            pos += n_consumed;
         }
-        out
     }
 
-    /// How many bytes of `text` are replaced next, and by what.
-    fn normalize_prefix<'t>(&'t self, text: &'t [u8]) -> (usize, &'t [u8]) {
+    /// How many bytes of `text` are replaced at `pos`, and by what.
+    fn normalize_prefix<'t>(&'t self, text: &'t str, pos: usize) -> (usize, &'t [u8]) {
+        let rest = &text.as_bytes()[pos..];
         // As in llama.cpp, the beginning of a user-defined token is enough to be left alone.
-        let n_user_defined = self.user_defined.n_shared(text);
+        let n_user_defined = self.user_defined.n_shared(rest);
         if n_user_defined > 0 {
-            return (n_user_defined, &text[..n_user_defined]);
+            return (n_user_defined, &rest[..n_user_defined]);
         }
-        if let Some(found) = self.charsmap.longest_prefix(text) {
+        if let Some(found) = self.charsmap.longest_prefix(rest) {
             return found;
         }
-        let len = utf8_len(text[0]);
-        match text.get(..len) {
-            Some(c) if std::str::from_utf8(c).is_ok() => (len, c),
-            // A map may end amid a character.
+        let len = utf8_len(rest[0]);
+        match rest.get(..len) {
+            Some(c) if text.is_char_boundary(pos) => (len, c),
+            // What was replaced may have ended amid a character.
             _ => (1, "\u{fffd}".as_bytes()),
         }
     }
 }
+
+/// What became of a row of comparisons.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// The score of the best way to the end.
+    sum: f64,
+    /// The largest of a best way to a place where a further token may begin, without its sign.
+    farthest: f64,
+}
+
+/// Up to where sums of `scores` are exact, whatever their order: f64 holds all multiples of a power of two up to 2^53
+/// times it, and each score is a multiple of the lowest bit of any.
+///
+/// The largest score is taken off, so that a sum that is not above the result can have one more score added.
+fn max_exact_sum(scores: impl Iterator<Item = f32>) -> f64 {
+    let (mut lowest_bit, mut largest) = (f64::MAX, 0.0_f64);
+    for score in scores.filter(|&score| score != 0.0).map(f64::from) {
+        if !score.is_finite() {
+            return f64::NEG_INFINITY;
+        }
+        let bits = score.to_bits();
+        // What of the fraction, with the bit before it, is zero at its end.
+        let n_zeros = bits.trailing_zeros().min(f64::MANTISSA_DIGITS - 1);
+        let ulp = f64::from_bits(bits & EXPONENT) * f64::EPSILON;
+        lowest_bit = lowest_bit.min(ulp * (1_u64 << n_zeros) as f64);
+        largest = largest.max(score.abs());
+    }
+    lowest_bit / f64::EPSILON * 2.0 - largest
+}
+
+/// The bits of an f64 that hold its exponent.
+const EXPONENT: u64 = 0x7ff << (f64::MANTISSA_DIGITS - 1);
 
 /// The length of a character by its first byte; 1 for bytes that are none.
 fn utf8_len(first: u8) -> usize {

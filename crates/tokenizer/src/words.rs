@@ -1,0 +1,109 @@
+//! Words that come again in a text: their ids are worked out once.
+//!
+//! Prompts are made of few different words. Where the ids of a word depend on nothing but the word, those that it got
+//! when it was seen before are copied.
+
+/// Words seen in one text, and where in the output their ids are.
+///
+/// Each word has one place, which the next word of the same place takes from it: time and room are bounded whatever
+/// the words are, and ids do not depend on what is remembered.
+#[derive(Debug)]
+pub(crate) struct Seen<'t, W = ()> {
+    /// A power of two of them, or none.
+    slots: Vec<Slot<'t, W>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot<'t, W> {
+    word: &'t str,
+    /// Where its ids begin, and their number.
+    start: u32,
+    n: u32,
+    /// What else is known of them.
+    what: W,
+}
+
+/// The most places: 128 KiB, which fit in the second cache of a core beside a vocabulary's upper nodes.
+const MAX_SLOTS: usize = 4096;
+
+/// One place for so many bytes of text, and none for less: short texts repeat nothing.
+const BYTES_PER_SLOT: usize = 32;
+
+impl<'t, W: Copy + Default> Seen<'t, W> {
+    /// For the words of one text of `n_bytes`, whose ids all go to one list.
+    pub(crate) fn new(n_bytes: usize) -> Self {
+        let n = n_bytes / BYTES_PER_SLOT;
+        let n = if n < 8 { 0 } else { n.next_power_of_two().min(MAX_SLOTS) };
+        Self { slots: vec![Slot::default(); n] }
+    }
+
+    /// Appends the ids of `word`: those that it got before, else those that `encode` appends, which must depend on
+    /// nothing but the word. Gives what `encode` says of them.
+    #[inline]
+    pub(crate) fn encode(
+        &mut self,
+        word: &'t str,
+        out: &mut Vec<u32>,
+        encode: impl FnOnce(&mut Vec<u32>) -> W,
+    ) -> W {
+        let n_slots = self.slots.len();
+        let Some(slot) = self.slots.get_mut(place(word.as_bytes()) & n_slots.wrapping_sub(1))
+        else {
+            return encode(out);
+        };
+        if slot.word == word && !word.is_empty() {
+            let start = slot.start as usize;
+            match slot.n {
+                1 => out.push(out[start]),
+                n => out.extend_from_within(start..start + n as usize),
+            }
+            return slot.what;
+        }
+        let start = out.len();
+        let what = encode(out);
+        // What lies further back than 32 bits count is not remembered.
+        if let (Ok(start), Ok(n)) = (u32::try_from(start), u32::try_from(out.len() - start)) {
+            *slot = Slot { word, start, n, what };
+        }
+        what
+    }
+}
+
+/// A number made of the length and of the first and the last eight bytes. Words that agree in these are seldom met,
+/// and cost no more than to be worked out again.
+#[inline]
+fn place(word: &[u8]) -> usize {
+    let (first, last) = match (word.first_chunk(), word.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (word.first_chunk(), word.last_chunk()) {
+            (Some(first), Some(last)) => {
+                (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+            }
+            _ => {
+                let at = |i: usize| word.get(i).map_or(0, |&byte| u64::from(byte));
+                (at(0) | at(1) << 8 | at(2) << 16, 0)
+            }
+        },
+    };
+    // Odd constants of Weyl sequences; the high bits of the product depend on all of both.
+    let mixed = (first ^ last.rotate_left(29) ^ word.len() as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as usize
+}
+
+/// The parts of `text` between separators, which are ASCII, but for empty ones.
+pub(crate) fn between<'t>(
+    text: &'t str,
+    is_separator: &[bool; 256],
+) -> impl Iterator<Item = &'t str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let is_separator = |&byte: &u8| is_separator[usize::from(byte)];
+        let start = rest.bytes().position(|byte| !is_separator(&byte))?;
+        let word = &rest[start..];
+        let n = word.bytes().position(|byte| is_separator(&byte)).unwrap_or(word.len());
+        let (word, after) = word.split_at(n);
+        rest = after;
+        Some(word)
+    })
+}
