@@ -168,9 +168,9 @@ impl Bpe {
         scratch: &mut Scratch,
         out: &mut Vec<u32>,
     ) {
-        let ids = part.chars().map(|c| {
-            vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(CHARACTER | u32::from(c))
-        });
+        let ids = part
+            .chars()
+            .map(|c| vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(CHARACTER | u32::from(c)));
         self.merge(part.len(), ids, scratch, out);
     }
 

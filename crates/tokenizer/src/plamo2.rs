@@ -6,6 +6,7 @@
 
 use crate::error::TokenizerError;
 use crate::vocab::{Attr, NONE, Vocab, byte_of};
+use crate::words::{BeforeSpaces, Seen};
 use hashbrown::HashMap;
 
 /// The node of the empty string.
@@ -25,6 +26,9 @@ pub(crate) struct Plamo2 {
     byte_ids: [u32; 256],
     nodes: Vec<Node>,
     children: HashMap<(u32, char), u32>,
+    /// Where a text can be cut; `None` if some token that begins with a space has [`UNKNOWN_SCORE`], after which what
+    /// comes before it in the text depends on it.
+    before_spaces: Option<BeforeSpaces>,
 }
 
 /// The end of some token: what is left of it when its first characters are taken away.
@@ -55,8 +59,17 @@ impl Plamo2 {
     /// Prepares the automaton.
     pub(crate) fn new(vocab: &Vocab) -> Result<Self, TokenizerError> {
         let root = Node { fail: ROOT, len: 0, token: NONE, score: NO_SCORE, candidate: ROOT };
-        let mut plamo2 =
-            Self { byte_ids: [NONE; 256], nodes: vec![root], children: HashMap::new() };
+        let texts = || vocab.first_texts().map(|(text, _)| text);
+        let is_odd = |(text, id): (&[u8], u32)| {
+            text.first() == Some(&b' ') && scaled(vocab.score(id)) == UNKNOWN_SCORE
+        };
+        let can_be_cut = !vocab.first_texts().any(is_odd);
+        let mut plamo2 = Self {
+            byte_ids: [NONE; 256],
+            nodes: vec![root],
+            children: HashMap::new(),
+            before_spaces: can_be_cut.then(|| BeforeSpaces::of(texts())),
+        };
         let mut parents = vec![(ROOT, '\0')];
         for id in vocab.ids() {
             let text = vocab.text(id);
@@ -133,7 +146,19 @@ impl Plamo2 {
     /// Appends the ids of `text`, without a byte order mark at its beginning.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let best = self.best_ways(text);
+        let mut best = Vec::new();
+        let Some(before_spaces) = &self.before_spaces else {
+            return self.encode_part(text, &mut best, out);
+        };
+        let mut seen = Seen::new(text.len());
+        for word in before_spaces.words(text) {
+            seen.encode(word, out, |out| self.encode_part(word, &mut best, out));
+        }
+    }
+
+    /// Appends the ids of a part of a text that no token goes on across.
+    fn encode_part(&self, text: &str, best: &mut Vec<Best>, out: &mut Vec<u32>) {
+        self.best_ways(text, best);
         let mut chars = text.chars();
         let mut rest = best.len() - 1;
         while rest > 0 {
@@ -156,8 +181,8 @@ impl Plamo2 {
     }
 
     /// The best way from each place of `text`, by the number of characters that are left there.
-    fn best_ways(&self, text: &str) -> Vec<Best> {
-        let mut best = Vec::with_capacity(text.len() + 1);
+    fn best_ways(&self, text: &str, best: &mut Vec<Best>) {
+        best.clear();
         best.push(Best { cost: 0, len: 0, token: NONE });
         let mut state = ROOT;
         for c in text.chars().rev() {
@@ -181,7 +206,6 @@ impl Plamo2 {
             }
             best.push(here);
         }
-        best
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::bpe::Bpe;
 use crate::unicode::lower;
 use crate::vocab::Vocab;
+use crate::words::Seen;
 
 /// Text between white space, for itself and without it (`tokenizer.ggml.model` = `whitespace`).
 pub(crate) fn encode_without_spaces(
@@ -12,12 +13,15 @@ pub(crate) fn encode_without_spaces(
     vocab: &Vocab,
     out: &mut Vec<u32>,
 ) {
+    let mut seen = Seen::new(text.len());
     for segment in text.split_whitespace() {
-        if lowercase {
-            bpe.encode(&segment.chars().map(lower).collect::<String>(), vocab, out);
-        } else {
-            bpe.encode(segment, vocab, out);
-        }
+        seen.encode(segment, out, |out| {
+            if lowercase {
+                bpe.encode(&segment.chars().map(lower).collect::<String>(), vocab, out);
+            } else {
+                bpe.encode(segment, vocab, out);
+            }
+        });
     }
 }
 

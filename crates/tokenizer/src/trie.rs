@@ -57,7 +57,9 @@ impl<V: Copy + Default> Trie<V> {
         let mut nodes = vec![(ROOT, 0, keys.len(), 0)];
         let mut children = Vec::new();
         while let Some((node, start, end, depth)) = nodes.pop() {
-            let n_ending = keys[start..end].partition_point(|(key, ..)| key.len() == depth);
+            // Keys that are equal are few.
+            let n_ending =
+                keys[start..end].iter().take_while(|(key, ..)| key.len() == depth).count();
             if let Some(&(_, id, value)) = keys[start..start + n_ending].last() {
                 let entry = &mut builder.entries[node as usize];
                 (entry.id, entry.value) = (id, value);
@@ -66,7 +68,10 @@ impl<V: Copy + Default> Trie<V> {
             children.clear();
             let mut rest = start + n_ending;
             while let Some(&byte) = keys[rest..end].first().and_then(|(key, ..)| key.get(depth)) {
-                let n = keys[rest..end].partition_point(|(key, ..)| key.get(depth) == Some(&byte));
+                let n = match end - rest {
+                    1 => 1,
+                    _ => keys[rest..end].partition_point(|(key, ..)| key.get(depth) == Some(&byte)),
+                };
                 labels.push(byte);
                 children.push((rest, rest + n));
                 rest += n;
@@ -76,9 +81,10 @@ impl<V: Copy + Default> Trie<V> {
             }
             let base = builder.place(node, &labels);
             let of_children = labels.iter().zip(&children).rev();
-            nodes.extend(of_children.map(|(&byte, &(from, to))| {
-                (base ^ u32::from(byte), from, to, depth + 1)
-            }));
+            nodes.extend(
+                of_children
+                    .map(|(&byte, &(from, to))| (base ^ u32::from(byte), from, to, depth + 1)),
+            );
         }
         Ok(Self { entries: builder.entries })
     }
@@ -168,10 +174,17 @@ impl Block {
     /// The last byte of a base for `labels`: the first of them goes to the first free place where the others fit.
     fn fit(&self, labels: &[u8]) -> Option<u8> {
         let (&first, rest) = labels.split_first()?;
-        let mut places = (0..=u8::MAX).filter(|&place| self.is_free(place));
-        places
-            .find(|place| rest.iter().all(|label| self.is_free(place ^ first ^ label)))
-            .map(|place| place ^ first)
+        for (word, at) in self.free.iter().zip((0..=u8::MAX).step_by(64)) {
+            let mut places = *word;
+            while places != 0 {
+                let place = at | u8::try_from(places.trailing_zeros()).unwrap_or(0);
+                if rest.iter().all(|label| self.is_free(place ^ first ^ label)) {
+                    return Some(place ^ first);
+                }
+                places &= places - 1;
+            }
+        }
+        None
     }
 }
 
@@ -215,7 +228,9 @@ impl<V: Copy + Default> Builder<V> {
             self.entries[(base ^ u32::from(label)) as usize].parent = node;
         }
         self.entries[node as usize].base = base;
-        self.open.retain(|block| !block.is_full() && block.n_failures < MAX_FAILURES);
+        if i > 0 || block.is_full() {
+            self.open.retain(|block| !block.is_full() && block.n_failures < MAX_FAILURES);
+        }
         base
     }
 }
@@ -273,7 +288,8 @@ mod tests {
         keys.sort();
         keys.dedup();
         keys.push(vec![0; MAX_KEY_BYTES]);
-        let trie = Trie::new(keys.iter().zip(0..).map(|(key, id)| (key.as_slice(), id, ()))).unwrap();
+        let trie =
+            Trie::new(keys.iter().zip(0..).map(|(key, id)| (key.as_slice(), id, ()))).unwrap();
         for (key, id) in keys.iter().zip(0..) {
             assert_eq!(trie.longest_prefix(key), Some((key.len(), id)), "{key:?}");
         }

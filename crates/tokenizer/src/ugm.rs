@@ -101,9 +101,9 @@ impl Ugm {
         });
         let scores = with(in_text).map(|(_, id)| score(id)).chain([ugm.unknown_score]);
         let max_exact = max_exact_sum(scores);
-        ugm.apart = ugm
-            .words_are_apart(vocab, with(in_text))
-            .then_some(Apart { is_separator, max_exact });
+        ugm.apart = (max_exact > 0.0
+            && ugm.words_are_apart(vocab, with(in_text).map(|(_, id)| id)))
+        .then_some(Apart { is_separator, max_exact });
         Ok(ugm)
     }
 
@@ -111,19 +111,15 @@ impl Ugm {
     ///
     /// Each word begins with one [`SPACE`], and no token goes on across one, so that every way through the text passes
     /// there; nor is a word's first token unknown, which a row of unknown ones before it would swallow.
-    fn words_are_apart<'v>(
-        &self,
-        vocab: &Vocab,
-        mut tokens: impl Iterator<Item = (&'v [u8], u32)>,
-    ) -> bool {
+    fn words_are_apart(&self, vocab: &Vocab, mut tokens: impl Iterator<Item = u32>) -> bool {
         let mut space = [0; 4];
         let space = SPACE.encode_utf8(&mut space).as_bytes();
         let is_token = self.tokens.longest_prefix(space).is_some_and(|(len, _)| len == space.len());
-        let goes_on_across = |text: &[u8]| text.windows(space.len()).skip(1).any(|part| part == space);
+        let goes_on_across = |id| vocab.text(id).rfind(SPACE).is_some_and(|at| at > 0);
         self.spacing.remove_extra
             && is_token
             && !vocab.text(self.unk).starts_with(SPACE)
-            && !tokens.any(|(text, _)| goes_on_across(text))
+            && !tokens.any(goes_on_across)
     }
 
     /// Appends the ids of `text`.
@@ -321,5 +317,97 @@ fn utf8_len(first: u8) -> usize {
         0xc0..0xe0 => 2,
         0xe0..0xf0 => 3,
         0xf0.. => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gguf_parse::{Gguf, GgufPlan};
+
+    fn ugm(tokens: &[(&str, i32, f32)]) -> Ugm {
+        let mut plan = GgufPlan::new();
+        plan.set_strs(
+            "tokenizer.ggml.tokens",
+            &tokens.iter().map(|(text, ..)| *text).collect::<Vec<_>>(),
+        );
+        plan.set_i32s(
+            "tokenizer.ggml.token_type",
+            &tokens.iter().map(|(_, kind, _)| *kind).collect::<Vec<_>>(),
+        );
+        plan.set_f32s(
+            "tokenizer.ggml.scores",
+            &tokens.iter().map(|(.., score)| *score).collect::<Vec<_>>(),
+        );
+        let gguf = Gguf::from_bytes(plan.to_bytes(&[]).unwrap()).unwrap();
+        let vocab = Vocab::from_metadata(gguf.metadata()).unwrap();
+        let spacing = Spacing { add_prefix: true, remove_extra: true };
+        Ugm::new(&vocab, CharsMap::default(), spacing, 0).unwrap()
+    }
+
+    const TOKENS: &[(&str, i32, f32)] = &[
+        ("<unk>", 2, 0.0),
+        ("▁", 1, -2.5),
+        ("a", 1, -3.3),
+        ("b", 1, -3.1),
+        ("ab", 1, -6.4),
+        ("ba", 1, -6.3),
+        ("▁a", 1, -5.8),
+        ("▁ab", 1, -8.9),
+        ("bab", 5, -9.7),
+        ("é", 1, -4.0),
+        ("bé", 4, -7.0),
+    ];
+
+    #[test]
+    fn words_apart_and_all_at_once_agree() {
+        let apart = ugm(TOKENS);
+        assert!(apart.apart.is_some(), "no token goes on across a space");
+        let at_once = Ugm { apart: None, ..ugm(TOKENS) };
+        let mut state = 5u32;
+        let mut n_unknown = 0;
+        for round in 0..3000 {
+            let text: String = (0..round % 500)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ['a', 'b', ' ', 'é', 'x', '▁', 'a', 'b'][(state >> 29) as usize]
+                })
+                .collect();
+            let (mut ids, mut expected) = (Vec::new(), Vec::new());
+            apart.encode(&text, &mut ids);
+            at_once.encode(&text, &mut expected);
+            assert_eq!(ids, expected, "{text:?}");
+            n_unknown += ids.iter().filter(|&&id| id == 0).count();
+        }
+        assert!(n_unknown > 10_000, "only {n_unknown} unknown tokens");
+    }
+
+    #[test]
+    fn words_that_are_not_apart() {
+        for token in [("a▁b", 1, -1.0), ("▁▁", 5, -1.0), ("c", 1, f32::NEG_INFINITY)] {
+            assert!(ugm(&[TOKENS, &[token]].concat()).apart.is_none(), "{token:?}");
+        }
+        let without_space: Vec<_> =
+            TOKENS.iter().copied().filter(|(text, ..)| *text != "▁").collect();
+        assert!(ugm(&without_space).apart.is_none(), "unknown spaces depend on what is before");
+        let mut user_defined = TOKENS.to_vec();
+        user_defined.push(("b a", 4, 0.0));
+        let apart = ugm(&user_defined).apart.unwrap();
+        assert!(!apart.is_separator[usize::from(b' ')], "a user-defined token has one");
+    }
+
+    #[test]
+    fn sums_are_exact_up_to_a_multiple_of_the_lowest_bit() {
+        let two_53 = 2_f64.powi(53);
+        assert_eq!(max_exact_sum([-3.0, 8.0, 0.0].into_iter()), two_53 - 8.0);
+        assert_eq!(max_exact_sum([-0.375, 2.0].into_iter()), two_53 / 8.0 - 2.0);
+        let nearly_4 = 4.0 - 2.0 * f32::EPSILON;
+        assert_eq!(
+            max_exact_sum([nearly_4].into_iter()),
+            2_f64.powi(53 - 22) - f64::from(nearly_4)
+        );
+        let smallest = f32::from_bits(1);
+        assert_eq!(max_exact_sum([smallest, 1.0].into_iter()), 2_f64.powi(53 - 149) - 1.0);
+        assert_eq!(max_exact_sum([1.0, f32::INFINITY].into_iter()), f64::NEG_INFINITY);
     }
 }

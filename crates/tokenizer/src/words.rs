@@ -86,8 +86,8 @@ fn place(word: &[u8]) -> usize {
         },
     };
     // Odd constants of Weyl sequences; the high bits of the product depend on all of both.
-    let mixed = (first ^ last.rotate_left(29) ^ word.len() as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (first ^ last.rotate_left(29) ^ word.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 40) as usize
 }
 
@@ -106,4 +106,85 @@ pub(crate) fn between<'t>(
         rest = after;
         Some(word)
     })
+}
+
+/// Bytes after which some token goes on with a space. After any other byte no token goes on across a space, so that
+/// what depends on tokens alone can be cut there.
+#[derive(Debug)]
+pub(crate) struct BeforeSpaces([bool; 256]);
+
+impl BeforeSpaces {
+    /// Those of `tokens`.
+    pub(crate) fn of<'k>(tokens: impl Iterator<Item = &'k [u8]>) -> Self {
+        let mut before = [false; 256];
+        for token in tokens {
+            for pair in token.windows(2).filter(|pair| pair[1] == b' ') {
+                before[usize::from(pair[0])] = true;
+            }
+        }
+        Self(before)
+    }
+
+    /// The parts of `text` that no token goes on across.
+    pub(crate) fn words<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            let mut last = *rest.as_bytes().first()?;
+            let mut bytes = rest.bytes().skip(1);
+            let cut = bytes.position(|byte| {
+                let before = std::mem::replace(&mut last, byte);
+                byte == b' ' && !self.0[usize::from(before)]
+            });
+            let (word, after) = rest.split_at(cut.map_or(rest.len(), |cut| cut + 1));
+            rest = after;
+            Some(word)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_get_what_they_got_before() {
+        let text = "one two one three two one one four  one";
+        for n_bytes in [0, 256, 1 << 20] {
+            let mut seen = Seen::new(n_bytes);
+            let mut out = vec![9];
+            let mut n_encoded = 0;
+            let mut n_ids = 0;
+            for word in text.split(' ') {
+                n_ids += seen.encode(word, &mut out, |out| {
+                    n_encoded += 1;
+                    out.extend(word.bytes().map(u32::from));
+                    word.len()
+                });
+            }
+            let expected: Vec<u32> = text.bytes().filter(|&b| b != b' ').map(u32::from).collect();
+            assert_eq!(out[1..], expected, "{n_bytes}");
+            assert_eq!(n_ids, expected.len(), "what is known of each word");
+            let n_words = text.split(' ').count();
+            assert!(if n_bytes == 0 { n_encoded == n_words } else { n_encoded < n_words });
+        }
+    }
+
+    #[test]
+    fn between_separators() {
+        let is_separator = std::array::from_fn(|byte| byte == 10 || byte == 32);
+        let words: Vec<&str> = between("  a\n bé  c", &is_separator).collect();
+        assert_eq!(words, ["a", "bé", "c"]);
+        assert_eq!(between(" \n", &is_separator).next(), None);
+        let last: Vec<&str> = between("a ", &is_separator).collect();
+        assert_eq!(last, ["a"]);
+    }
+
+    #[test]
+    fn before_spaces() {
+        let tokens = ["a", " b", ", ", "  ", "\n "];
+        let before = BeforeSpaces::of(tokens.iter().map(|token| token.as_bytes()));
+        let words: Vec<&str> = before.words("  a b, c\n  é d ").collect();
+        assert_eq!(words, ["  a", " b, c\n  é", " d", " "]);
+        assert_eq!(before.words("").next(), None);
+    }
 }

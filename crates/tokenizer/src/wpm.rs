@@ -128,7 +128,8 @@ mod tests {
     /// What becomes of `x`, a character and `y`: as golden/capture/tokens.py shows it.
     fn fate(normalizer: Normalizer, c: char) -> String {
         let mut words = Vec::new();
-        normalizer.words(&format!("x{c}y"), &mut String::new(), &mut |word| words.push(word.to_owned()));
+        normalizer
+            .words(&format!("x{c}y"), &mut String::new(), &mut |word| words.push(word.to_owned()));
         let words: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix(SPACE)).collect();
         match words.as_slice() {
             ["xy"] => "-".into(),
