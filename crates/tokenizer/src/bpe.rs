@@ -106,29 +106,37 @@ impl Bpe {
         Ok(())
     }
 
-    /// Appends the ids of `text`.
-    pub(crate) fn encode(&self, text: &str, vocab: &Vocab, out: &mut Vec<u32>) {
-        let escaped;
-        let text = if self.pre.letters == Letters::CharactersAndEscapedSpaces {
-            escaped = escape_spaces(text, false);
-            &escaped
-        } else {
-            text
-        };
+    /// Appends the ids of `text`. `seen`: words of the text that it is a part of.
+    pub(crate) fn encode<'t>(
+        &self,
+        text: &'t str,
+        vocab: &Vocab,
+        seen: &mut Seen<'t>,
+        out: &mut Vec<u32>,
+    ) {
         let mut scratch = Scratch::default();
+        match self.pre.letters {
+            Letters::Bytes => split(self.pre.stages, text, &mut |word| {
+                seen.encode(word, out, |out| self.encode_word(word, vocab, &mut scratch, out));
+            }),
+            Letters::Characters => self.encode_lines(text, vocab, &mut scratch, out),
+            Letters::CharactersAndEscapedSpaces => {
+                self.encode_lines(&escape_spaces(text, false), vocab, &mut scratch, out);
+            }
+        }
+    }
+
+    /// Appends the ids of `text`, whose words are of characters and may be as long as lines.
+    fn encode_lines(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
         let mut seen = Seen::new(text.len());
         split(self.pre.stages, text, &mut |word| {
-            if self.pre.letters == Letters::Bytes {
-                seen.encode(word, out, |out| self.encode_word(word, vocab, &mut scratch, out));
-            } else if let Some(id) = self.whole(word, vocab, &mut scratch) {
+            if let Some(id) = self.whole(word, vocab, scratch) {
                 out.push(id);
-            } else {
-                self.before_space.cut(word, &mut |part| {
-                    seen.encode(part, out, |out| {
-                        self.encode_characters(part, vocab, &mut scratch, out);
-                    });
-                });
+                return;
             }
+            self.before_space.cut(word, &mut |part| {
+                seen.encode(part, out, |out| self.encode_characters(part, vocab, scratch, out));
+            });
         });
     }
 

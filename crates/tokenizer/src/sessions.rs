@@ -17,9 +17,10 @@ pub(crate) fn encode_without_spaces(
     for segment in text.split_whitespace() {
         seen.encode(segment, out, |out| {
             if lowercase {
-                bpe.encode(&segment.chars().map(lower).collect::<String>(), vocab, out);
+                let lower: String = segment.chars().map(lower).collect();
+                bpe.encode(&lower, vocab, &mut Seen::new(0), out);
             } else {
-                bpe.encode(segment, vocab, out);
+                bpe.encode(segment, vocab, &mut Seen::new(0), out);
             }
         });
     }
@@ -64,7 +65,7 @@ impl Dna {
         while !rest.is_empty() {
             let (before, after) = rest.split_once(OPEN).map_or((rest, None), |(b, a)| (b, Some(a)));
             if !before.is_empty() {
-                bpe.encode(before, vocab, out);
+                bpe.encode(before, vocab, &mut Seen::new(before.len()), out);
             }
             let Some(after) = after else { return };
             out.push(self.open);

@@ -9,8 +9,9 @@
 /// the words are, and ids do not depend on what is remembered.
 #[derive(Debug)]
 pub(crate) struct Seen<'t, W = ()> {
-    /// A power of two of them, or none.
+    /// A power of two of them once there is a word.
     slots: Vec<Slot<'t, W>>,
+    n_slots: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,11 +31,11 @@ const MAX_SLOTS: usize = 4096;
 const BYTES_PER_SLOT: usize = 32;
 
 impl<'t, W: Copy + Default> Seen<'t, W> {
-    /// For the words of one text of `n_bytes`, whose ids all go to one list.
+    /// For the words of one text of `n_bytes`, whose ids all go to one list that only grows.
     pub(crate) fn new(n_bytes: usize) -> Self {
         let n = n_bytes / BYTES_PER_SLOT;
         let n = if n < 8 { 0 } else { n.next_power_of_two().min(MAX_SLOTS) };
-        Self { slots: vec![Slot::default(); n] }
+        Self { slots: Vec::new(), n_slots: n }
     }
 
     /// Appends the ids of `word`: those that it got before, else those that `encode` appends, which must depend on
@@ -46,9 +47,13 @@ impl<'t, W: Copy + Default> Seen<'t, W> {
         out: &mut Vec<u32>,
         encode: impl FnOnce(&mut Vec<u32>) -> W,
     ) -> W {
-        let n_slots = self.slots.len();
-        let Some(slot) = self.slots.get_mut(place(word.as_bytes()) & n_slots.wrapping_sub(1))
-        else {
+        if self.n_slots == 0 {
+            return encode(out);
+        }
+        if self.slots.is_empty() {
+            self.slots.resize(self.n_slots, Slot::default());
+        }
+        let Some(slot) = self.slots.get_mut(place(word.as_bytes()) & (self.n_slots - 1)) else {
             return encode(out);
         };
         if slot.word == word && !word.is_empty() {
