@@ -1,9 +1,10 @@
-"""How fast lockstep and llama.cpp turn a megabyte of mixed text into ids, with each vocabulary of a folder.
+"""How fast lockstep and llama.cpp turn a megabyte of text into ids, with each vocabulary of a folder.
 
-    PYTHON_OF_BUILD_N bench/tokenize/run.py FOLDER
+    PYTHON_OF_BUILD_N bench/tokenize/run.py FOLDER [TEXT]
 
 FOLDER holds the `ggml-vocab-*.gguf` of llama.cpp; the Python is that of the reference build N (golden/README.md), one
-thread each, the best of three. Prints a table in Markdown; fails if the numbers of ids differ.
+thread each, the best of several. TEXT is a file of UTF-8, repeated if it is shorter than a megabyte; mixed.txt if there
+is none. Prints a table in Markdown; fails if the numbers of ids differ.
 """
 
 import pathlib
@@ -40,11 +41,13 @@ def reference_ms(path, data):
 def main():
     llama_cpp.llama_log_set(silent, None)
     paths = sorted(pathlib.Path(sys.argv[1]).resolve().glob("*.gguf"))
-    command = ["cargo", "bench", "--quiet", "-p", "tokenizer", "--bench", "encode", "--", *map(str, paths)]
+    text_path = pathlib.Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else HERE / "mixed.txt"
+    bench = ["cargo", "bench", "--quiet", "-p", "tokenizer", "--bench", "encode", "--"]
+    command = [*bench, f"--text={text_path}", *map(str, paths)]
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     ours = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines() if "\t" in line}
-    text = (HERE / "mixed.txt").read_bytes()
-    data = text * ((1 << 20) // len(text))
+    text = text_path.read_bytes()
+    data = text * max(1, (1 << 20) // len(text))
     print("| vocabulary | lockstep, ms | llama.cpp, ms | ratio |")
     print("|---|---|---|---|")
     for path in paths:

@@ -1,7 +1,7 @@
 //! How fast texts become ids: megabytes a second of mixed text, and of the texts that make tokenizers slow.
 //!
-//! `cargo bench -p tokenizer`, or with names of patterns after `--`; with the paths of GGUF files, mixed text with
-//! their vocabularies instead (bench/tokenize/run.py compares that with llama.cpp).
+//! `cargo bench -p tokenizer`, or with names of patterns after `--`; with the paths of GGUF files, mixed text, or that of
+//! `--text=FILE`, with their vocabularies instead (bench/tokenize/run.py compares that with llama.cpp).
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -30,9 +30,9 @@ fn best_of_five(tok: &Tokenizer, text: &str) -> (f64, usize) {
     (best, n_ids)
 }
 
-/// A line for each file: milliseconds and ids of a megabyte of mixed text.
-fn vocabularies(paths: &[String]) {
-    let text = MIXED.repeat(MIB / MIXED.len());
+/// A line for each file: milliseconds and ids of a megabyte of `text`.
+fn vocabularies(paths: &[String], text: &str) {
+    let text = text.repeat((MIB / text.len()).max(1));
     for path in paths {
         let gguf = Gguf::open(path.as_ref()).unwrap();
         let tok = Tokenizer::from_metadata(gguf.metadata()).unwrap();
@@ -41,11 +41,16 @@ fn vocabularies(paths: &[String]) {
     }
 }
 
+fn read_text(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     if wanted.iter().any(|arg| arg.ends_with(".gguf")) {
-        return vocabularies(&wanted);
+        let text = std::env::args().find_map(|arg| arg.strip_prefix("--text=").map(read_text));
+        return vocabularies(&wanted, text.as_deref().unwrap_or(MIXED));
     }
     let start = Instant::now();
     let path = Store::open().unwrap().resolve("smollm2", &mut |_, _| {}).unwrap();

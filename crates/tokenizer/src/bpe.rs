@@ -12,8 +12,9 @@ use crate::error::{MergeProblem, TokenizerError, excerpt};
 use crate::pre::{Letters, Pre, WholeWords};
 use crate::queue::Queue;
 use crate::split::split;
-use crate::spm::{BeforeSpace, SPACE};
+use crate::spm::{BeforeSpace, escape_spaces};
 use crate::vocab::{NONE, Vocab};
+use crate::words::Seen;
 use gguf_parse::{ArrayView, Metadata};
 use hashbrown::HashMap;
 
@@ -105,48 +106,80 @@ impl Bpe {
         Ok(())
     }
 
-    /// Appends the ids of `text`.
-    pub(crate) fn encode(&self, text: &str, vocab: &Vocab, out: &mut Vec<u32>) {
+    /// Appends the ids of `text`. `seen`: words of the text that it is a part of.
+    pub(crate) fn encode<'t>(
+        &self,
+        text: &'t str,
+        vocab: &Vocab,
+        seen: &mut Seen<'t>,
+        out: &mut Vec<u32>,
+    ) {
         let mut scratch = Scratch::default();
-        let mut encode = |word: &str| self.encode_word(word, vocab, &mut scratch, out);
-        if self.pre.letters == Letters::CharactersAndEscapedSpaces {
-            let text = text.replace(' ', SPACE.encode_utf8(&mut [0; 4]));
-            split(self.pre.stages, &text, &mut encode);
-        } else {
-            split(self.pre.stages, text, &mut encode);
+        match self.pre.letters {
+            Letters::Bytes => split(self.pre.stages, text, &mut |word| {
+                seen.encode(word, out, |out| self.encode_word(word, vocab, &mut scratch, out));
+            }),
+            Letters::Characters => self.encode_lines(text, vocab, &mut scratch, out),
+            Letters::CharactersAndEscapedSpaces => {
+                self.encode_lines(&escape_spaces(text, false), vocab, &mut scratch, out);
+            }
         }
     }
 
-    fn encode_word(&self, word: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
+    /// Appends the ids of `text`, whose words are of characters and may be as long as lines.
+    fn encode_lines(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let mut seen = Seen::new(text.len());
+        split(self.pre.stages, text, &mut |word| {
+            if let Some(id) = self.whole(word, vocab, scratch) {
+                out.push(id);
+                return;
+            }
+            self.before_space.cut(word, &mut |part| {
+                seen.encode(part, out, |out| self.encode_characters(part, vocab, scratch, out));
+            });
+        });
+    }
+
+    /// The token that `word` is, if it is to be taken whole.
+    fn whole(&self, word: &str, vocab: &Vocab, scratch: &mut Scratch) -> Option<u32> {
         let take_whole = match self.pre.whole_words {
             WholeWords::None => false,
             WholeWords::LineFeeds => word.bytes().all(|byte| byte == b'\n'),
             WholeWords::All => true,
         };
-        let is_bytes = self.pre.letters == Letters::Bytes;
-        if take_whole {
-            scratch.text.clear();
-            if is_bytes {
-                bytes::encode_into(word.as_bytes(), &mut scratch.text);
-            } else {
-                scratch.text.push_str(word);
-            }
-            if let Some(id) = vocab.find(&scratch.text) {
-                out.push(id);
-                return;
-            }
+        if !take_whole {
+            return None;
         }
-        if is_bytes {
-            let ids = word.bytes().map(|byte| self.byte_ids[usize::from(byte)]);
-            self.merge(word.len(), ids, scratch, out);
+        if self.pre.letters != Letters::Bytes {
+            return vocab.find(word);
+        }
+        scratch.text.clear();
+        bytes::encode_into(word.as_bytes(), &mut scratch.text);
+        vocab.find(&scratch.text)
+    }
+
+    /// Appends the ids of a word of bytes.
+    fn encode_word(&self, word: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        if let Some(id) = self.whole(word, vocab, scratch) {
+            out.push(id);
             return;
         }
-        self.before_space.cut(word, &mut |part| {
-            let ids = part.chars().map(|c| {
-                vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(CHARACTER | u32::from(c))
-            });
-            self.merge(part.len(), ids, scratch, out);
-        });
+        let ids = word.bytes().map(|byte| self.byte_ids[usize::from(byte)]);
+        self.merge(word.len(), ids, scratch, out);
+    }
+
+    /// Appends the ids of a part of a word of characters.
+    fn encode_characters(
+        &self,
+        part: &str,
+        vocab: &Vocab,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) {
+        let ids = part
+            .chars()
+            .map(|c| vocab.find(c.encode_utf8(&mut [0; 4])).unwrap_or(CHARACTER | u32::from(c)));
+        self.merge(part.len(), ids, scratch, out);
     }
 
     /// Merges `ids`, at most `max_len` of them, and appends what is left.

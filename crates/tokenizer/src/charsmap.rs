@@ -21,6 +21,23 @@ const MAX_KEY_BYTES: usize = 1024;
 pub(crate) struct CharsMap {
     entries: Vec<Entry>,
     replacements: Vec<u8>,
+    ascii: Ascii,
+}
+
+/// What the map does with ASCII.
+#[derive(Debug)]
+struct Ascii {
+    /// Bytes of strings that have two or more.
+    in_longer: [bool; 256],
+    /// ASCII that is left alone whatever ASCII follows: it is no string, and begins none with a second such byte.
+    is_plain: [bool; 256],
+}
+
+impl Default for Ascii {
+    fn default() -> Self {
+        let is_ascii = |byte| byte < 128;
+        Self { in_longer: [false; 256], is_plain: std::array::from_fn(is_ascii) }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,31 +94,62 @@ impl CharsMap {
             return Err(problem("its last replacement has no end"));
         }
         let entries = array.as_chunks().0.iter().map(|&entry| Entry(u32::from_le_bytes(entry)));
-        let map = Self { entries: entries.collect(), replacements: replacements.to_vec() };
-        map.check().ok_or(problem("a string of it leads past its end"))?;
+        let mut map = Self {
+            entries: entries.collect(),
+            replacements: replacements.to_vec(),
+            ascii: Ascii::default(),
+        };
+        map.ascii = map.check().ok_or(problem("a string of it leads past its end"))?;
         Ok(map)
     }
 
     /// Goes everywhere once; `None` if a way leads out of the array, or to no replacement.
-    fn check(&self) -> Option<()> {
-        let Some(root) = self.entries.first() else { return Some(()) };
+    fn check(&self) -> Option<Ascii> {
+        let mut ascii = Ascii::default();
+        let Some(root) = self.entries.first() else { return Some(ascii) };
         let mut seen = vec![false; self.entries.len()];
-        let mut states = vec![root.base()];
-        while let Some(state) = states.pop() {
+        // The byte that leads to each from the root, if it is one step away.
+        let mut states = vec![(root.base(), None)];
+        let mut is_root = true;
+        while let Some((state, only)) = states.pop() {
             for byte in 1..=255u8 {
                 let at = state ^ usize::from(byte);
                 let entry = *self.entries.get(at)?;
-                if !entry.is_after(byte) || std::mem::replace(&mut seen[at], true) {
+                if !entry.is_after(byte) {
+                    continue;
+                }
+                if !is_root {
+                    ascii.in_longer[usize::from(byte)] = true;
+                }
+                if let Some(first) = only {
+                    ascii.in_longer[usize::from(first)] = true;
+                    ascii.is_plain[usize::from(first)] &= !byte.is_ascii();
+                }
+                if std::mem::replace(&mut seen[at], true) {
                     continue;
                 }
                 let next = at ^ entry.base();
                 if entry.is_end() {
                     self.replacements.get(self.entries.get(next)?.value())?;
+                    ascii.is_plain[usize::from(byte)] &= !is_root;
                 }
-                states.push(next);
+                states.push((next, is_root.then_some(byte)));
             }
+            is_root = false;
         }
-        Some(())
+        Some(ascii)
+    }
+
+    /// Whether `byte` is ASCII that is left alone whatever ASCII follows.
+    #[inline]
+    pub(crate) fn is_plain(&self, byte: u8) -> bool {
+        self.ascii.is_plain[usize::from(byte)]
+    }
+
+    /// Whether `byte` is ASCII that becomes a space, or is one that is left alone, whatever is around it.
+    pub(crate) fn is_always_space(&self, byte: u8) -> bool {
+        let becomes = self.longest_prefix(&[byte]).map_or(&[byte][..], |(_, to)| to) == b" ";
+        byte.is_ascii() && becomes && !self.ascii.in_longer[usize::from(byte)]
     }
 
     /// The longest string of the map that `text` begins with: its length and replacement.

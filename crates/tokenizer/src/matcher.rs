@@ -128,15 +128,24 @@ impl Matcher {
     }
 
     /// For each position where patterns begin the longest of them, from the end of the text to its beginning.
-    pub(crate) fn longest_matches<'t>(
-        &'t self,
-        text: &'t [u8],
-    ) -> impl Iterator<Item = Match> + 't {
-        let mut state = ROOT;
-        text.iter().enumerate().rev().filter_map(move |(start, &byte)| {
-            state = self.step(state, byte);
-            self.at(start, self.nodes[state as usize].found)
-        })
+    pub(crate) fn longest_matches(&self, text: &[u8]) -> Vec<Match> {
+        let mut matches = Vec::new();
+        let mut rest = text;
+        loop {
+            // Most of a text is not the end of any pattern.
+            let skipped = rest.iter().rposition(|&byte| self.first[usize::from(byte)] != ROOT);
+            let Some(last) = skipped else { return matches };
+            let mut state = ROOT;
+            rest = &rest[..=last];
+            while let Some((&byte, before)) = rest.split_last() {
+                state = self.step(state, byte);
+                if state == ROOT {
+                    break;
+                }
+                rest = before;
+                matches.extend(self.at(rest.len(), self.nodes[state as usize].found));
+            }
+        }
     }
 
     /// The longest pattern that begins where `longer` does and has at most `max_len` bytes.
@@ -166,7 +175,7 @@ mod tests {
         let matcher = Matcher::new(patterns.iter().map(|p| p.as_bytes()).zip(0..));
         let text = "ushers shehe";
         let mut seen = 0;
-        let found: Vec<Match> = matcher.longest_matches(text.as_bytes()).collect();
+        let found = matcher.longest_matches(text.as_bytes());
         for start in 0..text.len() {
             let best =
                 patterns.iter().filter(|p| text[start..].starts_with(**p)).max_by_key(|p| p.len());
@@ -189,7 +198,8 @@ mod tests {
         let patterns: Vec<Vec<u8>> =
             (1..=300).filter(|n| n % 7 != 0).map(|n| vec![b'a'; n]).collect();
         let matcher = Matcher::new(patterns.iter().map(Vec::as_slice).zip(0..));
-        let longest = matcher.longest_matches(&[b'a'; 400]).find(|m| m.start == 0).unwrap();
+        let longest = matcher.longest_matches(&[b'a'; 400]);
+        let longest = *longest.iter().find(|m| m.start == 0).unwrap();
         assert_eq!(longest.len, 300);
         for max_len in 0..=300usize {
             let expected = if max_len % 7 == 0 { max_len.saturating_sub(1) } else { max_len };

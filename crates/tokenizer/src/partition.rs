@@ -97,7 +97,7 @@ impl Partition {
 
     /// Where tokens are cut out, in order.
     fn places(&self, text: &str, input: Option<Input<'_>>) -> Vec<Place> {
-        let mut matches: Vec<Match> = self.matcher.longest_matches(text.as_bytes()).collect();
+        let mut matches = self.matcher.longest_matches(text.as_bytes());
         if matches.is_empty() {
             return Vec::new();
         }
@@ -167,7 +167,7 @@ impl<'a> Closed<'a> {
             bytes.insert_range(range.start, range.end.min(text.len()));
         }
         let open = &input.open.matcher;
-        let mut longest: Vec<Match> = open.longest_matches(text.as_bytes()).collect();
+        let mut longest = open.longest_matches(text.as_bytes());
         longest.reverse();
         Self { bytes, open, longest }
     }

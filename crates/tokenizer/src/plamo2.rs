@@ -6,6 +6,7 @@
 
 use crate::error::TokenizerError;
 use crate::vocab::{Attr, NONE, Vocab, byte_of};
+use crate::words::{BeforeSpaces, Seen};
 use hashbrown::HashMap;
 
 /// The node of the empty string.
@@ -24,7 +25,11 @@ const SCALE: f64 = 1e4;
 pub(crate) struct Plamo2 {
     byte_ids: [u32; 256],
     nodes: Vec<Node>,
-    children: HashMap<(u32, char), u32>,
+    /// By [`key`].
+    children: HashMap<u64, u32>,
+    /// Where a text can be cut; `None` if some token that begins with a space has [`UNKNOWN_SCORE`], after which what
+    /// comes before it in the text depends on it.
+    before_spaces: Option<BeforeSpaces>,
 }
 
 /// The end of some token: what is left of it when its first characters are taken away.
@@ -39,6 +44,36 @@ struct Node {
     score: i32,
     /// The nearest node along `fail`, this one included, that is a token; `ROOT` if none.
     candidate: u32,
+    /// The next such node, this one not included.
+    shorter: u32,
+    /// The last six bits of the characters that lead to its children, one bit each: most characters lead to none, and
+    /// need not be looked up.
+    leads: u64,
+}
+
+impl Node {
+    /// A new one.
+    fn new(len: u32) -> Self {
+        Self {
+            fail: ROOT,
+            len,
+            token: NONE,
+            score: NO_SCORE,
+            candidate: ROOT,
+            shorter: ROOT,
+            leads: 0,
+        }
+    }
+}
+
+/// The place of `c` in [`Node::leads`].
+fn lead(c: char) -> u64 {
+    1 << (u32::from(c) % 64)
+}
+
+/// A node and a character that leads on from it.
+fn key(node: u32, c: char) -> u64 {
+    u64::from(node) << 32 | u64::from(c)
 }
 
 /// The best way from a place to the end of the text.
@@ -54,9 +89,17 @@ struct Best {
 impl Plamo2 {
     /// Prepares the automaton.
     pub(crate) fn new(vocab: &Vocab) -> Result<Self, TokenizerError> {
-        let root = Node { fail: ROOT, len: 0, token: NONE, score: NO_SCORE, candidate: ROOT };
-        let mut plamo2 =
-            Self { byte_ids: [NONE; 256], nodes: vec![root], children: HashMap::new() };
+        let texts = || vocab.first_texts().map(|(text, _)| text);
+        let is_odd = |(text, id): (&[u8], u32)| {
+            text.first() == Some(&b' ') && scaled(vocab.score(id)) == UNKNOWN_SCORE
+        };
+        let can_be_cut = !vocab.first_texts().any(is_odd);
+        let mut plamo2 = Self {
+            byte_ids: [NONE; 256],
+            nodes: vec![Node::new(0)],
+            children: HashMap::new(),
+            before_spaces: can_be_cut.then(|| BeforeSpaces::of(texts())),
+        };
         let mut parents = vec![(ROOT, '\0')];
         for id in vocab.ids() {
             let text = vocab.text(id);
@@ -81,10 +124,11 @@ impl Plamo2 {
         let mut node = ROOT;
         for (c, len) in text.chars().rev().zip(1..) {
             let nodes = &mut self.nodes;
-            node = *self.children.entry((node, c)).or_insert_with(|| {
+            node = *self.children.entry(key(node, c)).or_insert_with(|| {
                 // Nodes are fewer than the characters of all tokens, which lie in one file in memory.
                 let new = u32::try_from(nodes.len()).unwrap_or(ROOT);
-                nodes.push(Node { fail: ROOT, len, token: NONE, score: NO_SCORE, candidate: ROOT });
+                nodes.push(Node::new(len));
+                nodes[node as usize].leads |= lead(c);
                 parents.push((node, c));
                 new
             });
@@ -110,12 +154,16 @@ impl Plamo2 {
             let own = u32::try_from(node).unwrap_or(ROOT);
             let node = &mut self.nodes[node];
             node.fail = fail;
+            node.shorter = next;
             node.candidate = if node.score > NO_SCORE { own } else { next };
         }
     }
 
     fn child(&self, node: u32, c: char) -> u32 {
-        self.children.get(&(node, c)).copied().unwrap_or(ROOT)
+        if self.nodes[node as usize].leads & lead(c) == 0 {
+            return ROOT;
+        }
+        self.children.get(&key(node, c)).copied().unwrap_or(ROOT)
     }
 
     /// The state before `c`, when `node` is the one after it.
@@ -133,7 +181,19 @@ impl Plamo2 {
     /// Appends the ids of `text`, without a byte order mark at its beginning.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let best = self.best_ways(text);
+        let mut best = Vec::new();
+        let Some(before_spaces) = &self.before_spaces else {
+            return self.encode_part(text, &mut best, out);
+        };
+        let mut seen = Seen::new(text.len());
+        for word in before_spaces.words(text) {
+            seen.encode(word, out, |out| self.encode_part(word, &mut best, out));
+        }
+    }
+
+    /// Appends the ids of a part of a text that no token goes on across.
+    fn encode_part(&self, text: &str, best: &mut Vec<Best>, out: &mut Vec<u32>) {
+        self.best_ways(text, best);
         let mut chars = text.chars();
         let mut rest = best.len() - 1;
         while rest > 0 {
@@ -156,8 +216,8 @@ impl Plamo2 {
     }
 
     /// The best way from each place of `text`, by the number of characters that are left there.
-    fn best_ways(&self, text: &str) -> Vec<Best> {
-        let mut best = Vec::with_capacity(text.len() + 1);
+    fn best_ways(&self, text: &str, best: &mut Vec<Best>) {
+        best.clear();
         best.push(Best { cost: 0, len: 0, token: NONE });
         let mut state = ROOT;
         for c in text.chars().rev() {
@@ -167,7 +227,7 @@ impl Plamo2 {
             let mut candidate = self.nodes[state as usize].candidate;
             // The longest first, and of equals it stays.
             loop {
-                let Node { fail, len, token, score, .. } = self.nodes[candidate as usize];
+                let Node { shorter, len, token, score, .. } = self.nodes[candidate as usize];
                 let (len, token, score) =
                     if candidate == ROOT { (1, NONE, UNKNOWN_SCORE) } else { (len, token, score) };
                 let cost = cost_after(len) - i64::from(score);
@@ -177,11 +237,10 @@ impl Plamo2 {
                 if score == UNKNOWN_SCORE {
                     break;
                 }
-                candidate = self.nodes[fail as usize].candidate;
+                candidate = shorter;
             }
             best.push(here);
         }
-        best
     }
 }
 

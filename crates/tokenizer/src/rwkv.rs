@@ -5,11 +5,13 @@
 use crate::error::TokenizerError;
 use crate::trie::Trie;
 use crate::vocab::Vocab;
+use crate::words::{BeforeSpaces, Seen};
 
 /// A RWKV model.
 #[derive(Debug)]
 pub(crate) struct Rwkv {
     tokens: Trie,
+    before_spaces: BeforeSpaces,
     /// Stands for bytes with which no token begins; they vanish without it.
     unk: Option<u32>,
 }
@@ -23,19 +25,28 @@ impl Rwkv {
     ) -> Result<Self, TokenizerError> {
         let keys: Vec<(Vec<u8>, u32)> =
             vocab.ids().map(|id| (unescape(vocab.text(id)), id)).collect();
-        let tokens = Trie::new(keys.iter().map(|(key, id)| (key.as_slice(), *id)))?;
+        let tokens = Trie::new(keys.iter().map(|(key, id)| (key.as_slice(), *id, ())))?;
         let n_missing = (0..=255).filter(|&byte| tokens.longest_prefix(&[byte]).is_none()).count();
         if n_missing > 0 && unk.is_none() {
             warnings.push(format!(
                 "{n_missing} of 256 byte tokens are missing, and there is no unknown token: such bytes vanish"
             ));
         }
-        Ok(Self { tokens, unk })
+        let before_spaces = BeforeSpaces::of(keys.iter().map(|(key, _)| key.as_slice()));
+        Ok(Self { tokens, before_spaces, unk })
     }
 
     /// Appends the ids of `text`.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
-        let mut rest = text.as_bytes();
+        let mut seen = Seen::new(text.len());
+        for word in self.before_spaces.words(text) {
+            seen.encode(word, out, |out| self.encode_word(word.as_bytes(), out));
+        }
+    }
+
+    /// Appends the ids of a part of a text that no token goes on across.
+    fn encode_word(&self, word: &[u8], out: &mut Vec<u32>) {
+        let mut rest = word;
         while !rest.is_empty() {
             let (len, id) =
                 self.tokens.longest_prefix(rest).map_or((1, self.unk), |(len, id)| (len, Some(id)));

@@ -3,6 +3,7 @@
 use crate::bpe::Bpe;
 use crate::unicode::lower;
 use crate::vocab::Vocab;
+use crate::words::Seen;
 
 /// Text between white space, for itself and without it (`tokenizer.ggml.model` = `whitespace`).
 pub(crate) fn encode_without_spaces(
@@ -12,12 +13,16 @@ pub(crate) fn encode_without_spaces(
     vocab: &Vocab,
     out: &mut Vec<u32>,
 ) {
+    let mut seen = Seen::new(text.len());
     for segment in text.split_whitespace() {
-        if lowercase {
-            bpe.encode(&segment.chars().map(lower).collect::<String>(), vocab, out);
-        } else {
-            bpe.encode(segment, vocab, out);
-        }
+        seen.encode(segment, out, |out| {
+            if lowercase {
+                let lower: String = segment.chars().map(lower).collect();
+                bpe.encode(&lower, vocab, &mut Seen::new(0), out);
+            } else {
+                bpe.encode(segment, vocab, &mut Seen::new(0), out);
+            }
+        });
     }
 }
 
@@ -60,7 +65,7 @@ impl Dna {
         while !rest.is_empty() {
             let (before, after) = rest.split_once(OPEN).map_or((rest, None), |(b, a)| (b, Some(a)));
             if !before.is_empty() {
-                bpe.encode(before, vocab, out);
+                bpe.encode(before, vocab, &mut Seen::new(before.len()), out);
             }
             let Some(after) = after else { return };
             out.push(self.open);

@@ -14,10 +14,10 @@ pub(crate) mod words;
 use crate::unicode::Class;
 
 /// One regular expression: calls its second argument with each part of the text, in order; together they are the text.
-pub(crate) type Stage = fn(&str, &mut dyn FnMut(&str));
+pub(crate) type Stage = for<'t> fn(&'t str, &mut dyn FnMut(&'t str));
 
 /// Calls `word` with each word of `text`: the parts of the last of `stages`.
-pub(crate) fn split(stages: &[Stage], text: &str, word: &mut dyn FnMut(&str)) {
+pub(crate) fn split<'t>(stages: &[Stage], text: &'t str, word: &mut dyn FnMut(&'t str)) {
     match stages {
         [] => word(text),
         [last] => last(text, word),
@@ -27,7 +27,11 @@ pub(crate) fn split(stages: &[Stage], text: &str, word: &mut dyn FnMut(&str)) {
 
 /// Cuts `text` where `find` says: it gives the end of the match that begins at a byte position, if there is one. What
 /// lies between matches stays whole.
-fn cut(text: &str, mut find: impl FnMut(&str, usize) -> Option<usize>, part: &mut dyn FnMut(&str)) {
+fn cut<'t>(
+    text: &'t str,
+    mut find: impl FnMut(&str, usize) -> Option<usize>,
+    part: &mut dyn FnMut(&'t str),
+) {
     let (mut start, mut pos) = (0, 0);
     while let Some(c) = char_at(text, pos) {
         let Some(end) = find(text, pos) else {

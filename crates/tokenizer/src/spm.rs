@@ -4,6 +4,7 @@
 use crate::error::TokenizerError;
 use crate::queue::Queue;
 use crate::vocab::{NONE, Vocab};
+use crate::words::Seen;
 use std::collections::BTreeSet;
 
 /// What SentencePiece writes for a space.
@@ -19,19 +20,39 @@ pub(crate) struct Spm {
 
 /// Characters that some token has before a `▁`. Between any other character and a `▁` nothing merges, so that a text
 /// can be cut there: mostly at every word.
-#[derive(Debug, Default)]
-pub(crate) struct BeforeSpace(BTreeSet<char>);
+#[derive(Debug)]
+pub(crate) struct BeforeSpace {
+    /// By byte.
+    ascii: [bool; 128],
+    others: BTreeSet<char>,
+}
+
+impl Default for BeforeSpace {
+    fn default() -> Self {
+        Self { ascii: [false; 128], others: BTreeSet::new() }
+    }
+}
 
 impl BeforeSpace {
     /// Those of the tokens of `vocab`.
     pub(crate) fn of(vocab: &Vocab) -> Self {
-        let mut before = BTreeSet::new();
+        let mut before = Self::default();
         for id in vocab.ids() {
             let text = vocab.text(id);
-            let spaces = text.match_indices(SPACE);
-            before.extend(spaces.filter_map(|(pos, _)| text[..pos].chars().next_back()));
+            for (pos, _) in text.match_indices(SPACE) {
+                if let Some(c) = text[..pos].chars().next_back() {
+                    match before.ascii.get_mut(c as usize) {
+                        Some(ascii) => *ascii = true,
+                        None => _ = before.others.insert(c),
+                    }
+                }
+            }
         }
-        Self(before)
+        before
+    }
+
+    fn contains(&self, c: char) -> bool {
+        self.ascii.get(c as usize).copied().unwrap_or_else(|| self.others.contains(&c))
     }
 
     /// Calls `part` with the parts of `text` that are merged each for itself.
@@ -39,13 +60,28 @@ impl BeforeSpace {
         let mut start = 0;
         for (pos, _) in text.match_indices(SPACE) {
             let prev = text[..pos].chars().next_back();
-            if prev.is_some_and(|prev| !self.0.contains(&prev)) {
+            if prev.is_some_and(|prev| !self.contains(prev)) {
                 part(&text[start..pos]);
                 start = pos;
             }
         }
         part(&text[start..]);
     }
+}
+
+/// `text` with [`SPACE`] for spaces, and one in front if `prefix`.
+pub(crate) fn escape_spaces(text: &str, prefix: bool) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
+    if prefix {
+        escaped.push(SPACE);
+    }
+    for (i, part) in text.split(' ').enumerate() {
+        if i > 0 {
+            escaped.push(SPACE);
+        }
+        escaped.push_str(part);
+    }
+    escaped
 }
 
 impl Spm {
@@ -86,7 +122,10 @@ impl Spm {
     /// Appends the ids of `text`, in which spaces are already [`SPACE`].
     pub(crate) fn encode(&self, text: &str, vocab: &Vocab, out: &mut Vec<u32>) {
         let mut scratch = Scratch::default();
-        self.before_space.cut(text, &mut |part| self.encode_part(part, vocab, &mut scratch, out));
+        let mut seen = Seen::new(text.len());
+        self.before_space.cut(text, &mut |part| {
+            seen.encode(part, out, |out| self.encode_part(part, vocab, &mut scratch, out));
+        });
     }
 
     fn encode_part(&self, text: &str, vocab: &Vocab, scratch: &mut Scratch, out: &mut Vec<u32>) {

@@ -8,9 +8,10 @@ use crate::plamo2::Plamo2;
 use crate::rwkv::Rwkv;
 use crate::sessions::{Dna, encode_without_spaces};
 use crate::special::{Roles, SpecialIds};
-use crate::spm::{SPACE, Spm};
+use crate::spm::{Spm, escape_spaces};
 use crate::ugm::Ugm;
 use crate::vocab::{Attr, Vocab};
+use crate::words::Seen;
 use crate::wpm::Wpm;
 use std::{borrow::Cow, ops::Range};
 
@@ -133,13 +134,14 @@ impl Tokenizer {
             offset += part.len();
             let open = self.typed.as_ref().unwrap_or(&self.user_defined);
             let input = ranges.as_ref().map(|ranges| Input { ranges, open });
+            let mut seen = Seen::new(part.len());
             partition.split(part, input, &mut |fragment| match fragment {
                 Fragment::Token(id) => {
                     ids.push(id);
                     at_start = true;
                 }
                 Fragment::Text(text) => {
-                    self.encode_text(text, at_start, &mut ids);
+                    self.encode_text(text, at_start, &mut seen, &mut ids);
                     at_start = false;
                 }
             });
@@ -148,10 +150,17 @@ impl Tokenizer {
         ids
     }
 
-    /// Encodes text without special tokens. `at_start`: of the whole, or after a special token.
-    fn encode_text(&self, text: &str, at_start: bool, ids: &mut Vec<u32>) {
+    /// Encodes text without special tokens. `at_start`: of the whole, or after a special token. `seen`: words of the
+    /// whole.
+    fn encode_text<'t>(
+        &self,
+        text: &'t str,
+        at_start: bool,
+        seen: &mut Seen<'t>,
+        ids: &mut Vec<u32>,
+    ) {
         match &self.kind {
-            Kind::Bpe(bpe) => bpe.encode(text, &self.vocab, ids),
+            Kind::Bpe(bpe) => bpe.encode(text, &self.vocab, seen, ids),
             Kind::Whitespace { bpe, lowercase } => {
                 encode_without_spaces(bpe, *lowercase, text, &self.vocab, ids);
             }
@@ -161,13 +170,8 @@ impl Tokenizer {
             Kind::Rwkv(rwkv) => rwkv.encode(text, ids),
             Kind::Plamo2(plamo2) => plamo2.encode(text, ids),
             Kind::Spm(spm) => {
-                let mut escaped =
-                    String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
-                if at_start && self.flags.add_space_prefix {
-                    escaped.push(SPACE);
-                }
-                escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
-                spm.encode(&escaped, &self.vocab, ids);
+                let prefix = at_start && self.flags.add_space_prefix;
+                spm.encode(&escape_spaces(text, prefix), &self.vocab, ids);
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::spm::SPACE;
 use crate::trie::Trie;
 use crate::unicode::{Class, base, lower};
 use crate::vocab::Vocab;
+use crate::words::{Seen, between};
 
 /// BERT's options of normalization.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(crate) struct Wpm {
     /// All tokens; those that begin a word have [`SPACE`] in front.
     tokens: Trie,
     unk: u32,
+    /// The ASCII white space, which ends words whatever is around it.
+    spaces: [bool; 256],
 }
 
 impl Wpm {
@@ -31,12 +34,27 @@ impl Wpm {
         normalizer: Normalizer,
         unk: u32,
     ) -> Result<Self, TokenizerError> {
-        Ok(Self { normalizer, tokens: Trie::new(vocab.first_texts())?, unk })
+        let is_space = |byte| {
+            let c = u8::try_from(byte).map_or('\0', char::from);
+            c.is_ascii() && Class::of(c) == Class::Space
+        };
+        Ok(Self {
+            normalizer,
+            tokens: Trie::new(vocab.first_texts().map(|(text, id)| (text, id, ())))?,
+            unk,
+            spaces: std::array::from_fn(is_space),
+        })
     }
 
     /// Appends the ids of `text`.
     pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
-        self.normalizer.words(text, &mut |word| self.encode_word(word, out));
+        let mut seen = Seen::new(text.len());
+        let mut buffer = String::new();
+        for part in between(text, &self.spaces) {
+            seen.encode(part, out, |out| {
+                self.normalizer.words(part, &mut buffer, &mut |word| self.encode_word(word, out));
+            });
+        }
     }
 
     /// Appends the ids of a word, which begins with [`SPACE`].
@@ -57,8 +75,9 @@ impl Wpm {
 
 impl Normalizer {
     /// Calls `word` with each normalized word of `text`, [`SPACE`] in front.
-    fn words(self, text: &str, word: &mut dyn FnMut(&str)) {
-        let mut buffer = String::from(SPACE);
+    fn words(self, text: &str, buffer: &mut String, word: &mut dyn FnMut(&str)) {
+        buffer.clear();
+        buffer.push(SPACE);
         let mut finish = |buffer: &mut String| {
             if buffer.len() > SPACE.len_utf8() {
                 word(buffer);
@@ -69,7 +88,7 @@ impl Normalizer {
             let c = if self.strip_accents { base(c) } else { c };
             let class = Class::of(c);
             if class == Class::Space {
-                finish(&mut buffer);
+                finish(buffer);
                 continue;
             }
             let vanishes = matches!(c, '\0' | char::REPLACEMENT_CHARACTER)
@@ -82,14 +101,14 @@ impl Normalizer {
                 || (c < '\x7f' && class == Class::Symbol)
                 || is_ideograph(c);
             if is_word {
-                finish(&mut buffer);
+                finish(buffer);
             }
             buffer.push(if self.lowercase { lower(c) } else { c });
             if is_word {
-                finish(&mut buffer);
+                finish(buffer);
             }
         }
-        finish(&mut buffer);
+        finish(buffer);
     }
 }
 
@@ -109,7 +128,8 @@ mod tests {
     /// What becomes of `x`, a character and `y`: as golden/capture/tokens.py shows it.
     fn fate(normalizer: Normalizer, c: char) -> String {
         let mut words = Vec::new();
-        normalizer.words(&format!("x{c}y"), &mut |word| words.push(word.to_owned()));
+        normalizer
+            .words(&format!("x{c}y"), &mut String::new(), &mut |word| words.push(word.to_owned()));
         let words: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix(SPACE)).collect();
         match words.as_slice() {
             ["xy"] => "-".into(),

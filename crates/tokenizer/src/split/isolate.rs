@@ -63,7 +63,7 @@ fn is_ideograph_or_kana(c: char) -> bool {
 }
 
 /// `[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+`
-pub(crate) fn youtu_scripts(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn youtu_scripts<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let is_hangul = |c| in_ranges(c, &[('\u{3131}', '\u{318e}'), ('\u{ac00}', '\u{d7a3}')]);
     let is_sign = |c| {
         "！…“”‘’—：；，".contains(c)
@@ -80,7 +80,7 @@ pub(crate) fn youtu_scripts(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `[^\n]+|[\n]+`
-pub(crate) fn lines(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn lines<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let find = |text: &str, pos| {
         let is_end = char_at(text, pos)? == '\n';
         up_to(text, pos, usize::MAX, |c| (c == '\n') == is_end)
@@ -90,7 +90,7 @@ pub(crate) fn lines(text: &str, part: &mut dyn FnMut(&str)) {
 
 /// Runs of numbers by threes, counted from their end. As in llama.cpp, what lies before a run stays with the run's
 /// first part.
-pub(crate) fn numbers_by_threes_from_the_end(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn numbers_by_threes_from_the_end<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let (mut start, mut pos) = (0, 0);
     while pos < text.len() {
         let Some(run_end) = up_to(text, pos, usize::MAX, is_number) else {
@@ -111,7 +111,7 @@ pub(crate) fn numbers_by_threes_from_the_end(text: &str, part: &mut dyn FnMut(&s
 }
 
 /// `(?=(\d{3})+(?!\d))` with ASCII digits: cuts before each three of them, counted from the end of their run.
-pub(crate) fn before_threes_of_digits(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn before_threes_of_digits<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let mut start = 0;
     let mut cut_at = |end: usize| {
         if end > start {
@@ -129,7 +129,7 @@ pub(crate) fn before_threes_of_digits(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `[0-9][0-9][0-9]`
-pub(crate) fn threes_of_digits(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn threes_of_digits<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let find =
         |text: &str, pos| up_to(text, pos, 3, |c| c.is_ascii_digit()).filter(|end| end - pos == 3);
     cut(text, find, part);
@@ -142,22 +142,22 @@ fn spaced(text: &str, pos: usize, is: impl Fn(char) -> bool) -> Option<usize> {
 }
 
 /// `\s?\p{L}+`
-pub(crate) fn spaced_letters(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn spaced_letters<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     cut(text, |text, pos| spaced(text, pos, is_letter), part);
 }
 
 /// `\s?\p{P}+`
-pub(crate) fn spaced_punctuation(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn spaced_punctuation<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     cut(text, |text, pos| spaced(text, pos, |c| Class::of(c) == Class::Punctuation), part);
 }
 
 /// `\s?[A-Za-zµÀ-ÖØ-öø-ƺ...]+`: letters that have cases, as far as [`CASED`] lists them.
-pub(crate) fn spaced_cased_letters(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn spaced_cased_letters<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     cut(text, |text, pos| spaced(text, pos, |c| in_ranges(c, CASED)), part);
 }
 
 /// `\s?[!-/:-~！-／：-～‘-‟　-。]+`, the ideographic space excepted
-pub(crate) fn spaced_signs(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn spaced_signs<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     const SIGNS: &[(char, char)] = &[
         ('!', '/'),
         (':', '~'),
@@ -170,13 +170,13 @@ pub(crate) fn spaced_signs(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `\s+$`
-pub(crate) fn trailing_spaces(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn trailing_spaces<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let (head, tail) = text.split_at(text.trim_end_matches(is_space).len());
     [head, tail].into_iter().filter(|piece| !piece.is_empty()).for_each(part);
 }
 
 /// ` ?[^\s(|.,!?…。，、।۔،)]+`
-pub(crate) fn bloom_words(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn bloom_words<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let is_word = |c| !is_space(c) && !"(|.,!?…。，、।۔،)".contains(c);
     let find = |text: &str, pos| {
         let body = if char_at(text, pos) == Some(' ') { pos + 1 } else { pos };
@@ -186,7 +186,7 @@ pub(crate) fn bloom_words(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `<sentinel:[0-9]+>`
-pub(crate) fn sentinels(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn sentinels<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let find = |text: &str, pos| {
         let digits = pos
             + text[pos..].strip_prefix("<sentinel:").map(|rest| text.len() - pos - rest.len())?;
@@ -197,7 +197,7 @@ pub(crate) fn sentinels(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `IMGIMG[A-I]{1,4}Z`
-pub(crate) fn images(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn images<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let find = |text: &str, pos| {
         text[pos..].strip_prefix("IMGIMG")?;
         let end = up_to(text, pos + "IMGIMG".len(), 4, |c| matches!(c, 'A'..='I'))?;
@@ -207,7 +207,7 @@ pub(crate) fn images(text: &str, part: &mut dyn FnMut(&str)) {
 }
 
 /// `[\t\n]|    |  `
-pub(crate) fn blanks(text: &str, part: &mut dyn FnMut(&str)) {
+pub(crate) fn blanks<'t>(text: &'t str, part: &mut dyn FnMut(&'t str)) {
     let find = |text: &str, pos| {
         let rest = &text[pos..];
         let blank = ["\t", "\n", "    ", "  "].into_iter().find(|blank| rest.starts_with(blank))?;

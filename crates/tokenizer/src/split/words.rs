@@ -4,7 +4,7 @@ use super::{char_at, class_at, cut, in_ranges, is_line_end, run_end, up_to};
 use crate::unicode::Class;
 
 /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
-pub(crate) fn gpt2(text: &str, word: &mut dyn FnMut(&str)) {
+pub(crate) fn gpt2<'t>(text: &'t str, word: &mut dyn FnMut(&'t str)) {
     let mut spaces = Spaces::default();
     let mut pos = 0;
     while let Some(c) = char_at(text, pos) {
@@ -154,7 +154,7 @@ const GPT4O: Words = Words { contractions: Contractions::AfterLetters, max_numbe
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident = $words:expr;)*) => { $(
         $(#[$doc])*
-        pub(crate) fn $name(text: &str, word: &mut dyn FnMut(&str)) {
+        pub(crate) fn $name<'t>(text: &'t str, word: &mut dyn FnMut(&'t str)) {
             const WORDS: Words = $words;
             WORDS.split(text, word);
         }
@@ -195,7 +195,7 @@ words! {
 
 impl Words {
     #[inline(always)]
-    fn split(self, text: &str, word: &mut dyn FnMut(&str)) {
+    fn split<'t>(self, text: &'t str, word: &mut dyn FnMut(&'t str)) {
         let mut spaces = Spaces::default();
         let mut pos = 0;
         while let Some(c) = char_at(text, pos) {
@@ -330,7 +330,7 @@ fn is_han(c: char) -> bool {
 }
 
 /// ``[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+``
-pub(crate) fn deepseek3(text: &str, word: &mut dyn FnMut(&str)) {
+pub(crate) fn deepseek3<'t>(text: &'t str, word: &mut dyn FnMut(&'t str)) {
     let mut spaces = Spaces::default();
     let find = |text: &str, pos| {
         letters_or_signs(text, pos)
@@ -341,7 +341,7 @@ pub(crate) fn deepseek3(text: &str, word: &mut dyn FnMut(&str)) {
 }
 
 /// As `deepseek3`, with ` ?[\p{P}\p{S}]+` and `[\r\n]` instead of `\s*[\r\n]+`.
-pub(crate) fn spark(text: &str, word: &mut dyn FnMut(&str)) {
+pub(crate) fn spark<'t>(text: &'t str, word: &mut dyn FnMut(&'t str)) {
     let mut spaces = Spaces::default();
     let find = |text: &str, pos| {
         letters_or_signs(text, pos)
