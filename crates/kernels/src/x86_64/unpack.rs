@@ -27,21 +27,30 @@ const PREFETCH_LEAST: usize = 2048;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn prefetch(from: *const u8, n_bytes: usize) {
-    prefetch_one_of::<1>(from, n_bytes);
+    let from = from.wrapping_add(PREFETCH_BYTES);
+    for line in 0..n_bytes.div_ceil(64) {
+        fetch(from.wrapping_add(64 * line));
+    }
 }
 
-/// The same for one of `STREAMS` that are read side by side: a share of the distance each.
+/// The same for a line at byte `at` of one of `STREAMS` that are read side by side and lie one behind the other, each
+/// `n_bytes` long: a share of the distance each. Where this one ends, what follows the last of them is next.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn prefetch_one_of<const STREAMS: usize>(from: *const u8, n_bytes: usize) {
+pub(super) fn prefetch_one_of<const STREAMS: usize>(stream: *const u8, at: usize, n_bytes: usize) {
     let share = const { PREFETCH_BYTES / STREAMS };
-    let from = from.wrapping_add(share.max(PREFETCH_LEAST));
-    for line in 0..n_bytes.div_ceil(64) {
-        #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
-        // SAFETY: a hint, for any address.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(64 * line).cast());
-        }
+    let ahead = at + share.max(PREFETCH_LEAST);
+    let skipped = if ahead < n_bytes { 0 } else { (STREAMS - 1) * n_bytes };
+    fetch(stream.wrapping_add(ahead + skipped));
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fetch(line: *const u8) {
+    #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
+    // SAFETY: a hint, for any address.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
     }
 }
 

@@ -127,6 +127,7 @@ unsafe fn stream<W: Float, const T: usize, const G: usize>(
     x: &[f32],
     acc: Acc<G>,
 ) {
+    let n_bytes = groups.first().map_or(0, |group| group.len());
     let groups = groups.map(<[u8]>::as_ptr);
     // SAFETY: the caller's promise.
     unsafe {
@@ -134,11 +135,11 @@ unsafe fn stream<W: Float, const T: usize, const G: usize>(
         for (i, x) in x.as_chunks::<T>().0.iter().enumerate() {
             let mut w = [_mm512_setzero_ps(); G];
             for (w, group) in w.iter_mut().zip(groups) {
-                let from = group.add(i * W::UNIT_BYTES);
-                if i * W::UNIT_BYTES % 64 == 0 {
-                    prefetch_one_of::<G>(from, 64);
+                let at = i * W::UNIT_BYTES;
+                if at % 64 == 0 {
+                    prefetch_one_of::<G>(group, at, n_bytes);
                 }
-                *w = column::<W>(from);
+                *w = column::<W>(group.add(at));
             }
             for (sums, x) in sums.iter_mut().zip(x) {
                 let x = _mm512_set1_ps(*x);
@@ -299,12 +300,13 @@ unsafe fn pair_tiles<const G: usize>(w: [*const u8; G], x: &[u32], t: usize, acc
 unsafe fn pair_tile<const T: usize, const G: usize>(w: [*const u8; G], x: &[u32], acc: Acc<G>) {
     // SAFETY: the caller's promise.
     let mut sums: [[__m512; G]; T] = unsafe { load(acc) };
+    let n_bytes = x.len() / T * 64;
     for (pair, x) in x.as_chunks::<T>().0.iter().enumerate() {
         let mut lines = [bf16(_mm512_setzero_si512()); G];
         for (line, w) in lines.iter_mut().zip(w) {
             // SAFETY: a line of each group.
             unsafe {
-                prefetch_one_of::<G>(w.add(64 * pair), 64);
+                prefetch_one_of::<G>(w, 64 * pair, n_bytes);
                 *line = bf16(_mm512_loadu_si512(w.add(64 * pair).cast()));
             }
         }
