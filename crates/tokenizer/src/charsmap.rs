@@ -83,7 +83,7 @@ impl CharsMap {
         Self::from_bytes(&bytes)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
         let problem = |problem| TokenizerError::CharsMap { problem };
         let (n_bytes, rest) =
             bytes.split_first_chunk().ok_or(problem("it has less than four bytes"))?;

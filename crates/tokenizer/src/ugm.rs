@@ -107,7 +107,8 @@ impl Ugm {
         Ok(ugm)
     }
 
-    /// Whether the ids of a word do not depend on its neighbors, as far as sums of scores are exact.
+    /// Whether the ids of a word do not depend on its neighbors, as far as sums of scores are exact and no word breaks off
+    /// amid a character.
     ///
     /// Each word begins with one [`SPACE`], and no token goes on across one, so that every way through the text passes
     /// there; nor is a word's first token unknown, which a row of unknown ones before it would swallow.
@@ -135,7 +136,7 @@ impl Ugm {
         self.encode_at_once(text, &mut scratch, out);
     }
 
-    /// Appends the ids of the words of `text`; `false` if sums of scores might be inexact.
+    /// Appends the ids of the words of `text`; `false` if they might be others when encoded at once.
     ///
     /// llama.cpp sums from the beginning of the text and thus compares other sums than those within a word: all have
     /// the same number added, which changes no comparison as long as nothing is rounded.
@@ -195,9 +196,14 @@ impl Ugm {
         let mut start = 0;
         let mut farthest = 0.0_f64;
         while let Some(&first_byte) = text.get(start) {
-            let char_len = utf8_len(first_byte).min(text.len() - start);
+            let rest = text.len() - start;
+            let char_len = utf8_len(first_byte).min(rest);
             let here = best[start].score;
             farthest = farthest.max(here.abs());
+            if char_len < utf8_len(first_byte) {
+                // What replaces a character may break off amid one, which then takes bytes of the next word.
+                farthest = f64::INFINITY;
+            }
             let mut is_token = false;
             let mut offer = |len: usize, token: u32, score: f32| {
                 let score = here + f64::from(score);
@@ -283,7 +289,8 @@ impl Ugm {
 struct Way {
     /// The score of the best way to the end.
     sum: f64,
-    /// The largest of a best way to a place where a further token may begin, without its sign.
+    /// The largest of a best way to a place where a further token may begin, without its sign; infinite if the text
+    /// breaks off amid a character.
     farthest: f64,
 }
 
@@ -326,6 +333,10 @@ mod tests {
     use gguf_parse::{Gguf, GgufPlan};
 
     fn ugm(tokens: &[(&str, i32, f32)]) -> Ugm {
+        with_map(tokens, CharsMap::default())
+    }
+
+    fn with_map(tokens: &[(&str, i32, f32)], charsmap: CharsMap) -> Ugm {
         let mut plan = GgufPlan::new();
         plan.set_strs(
             "tokenizer.ggml.tokens",
@@ -342,7 +353,7 @@ mod tests {
         let gguf = Gguf::from_bytes(plan.to_bytes(&[]).unwrap()).unwrap();
         let vocab = Vocab::from_metadata(gguf.metadata()).unwrap();
         let spacing = Spacing { add_prefix: true, remove_extra: true };
-        Ugm::new(&vocab, CharsMap::default(), spacing, 0).unwrap()
+        Ugm::new(&vocab, charsmap, spacing, 0).unwrap()
     }
 
     const TOKENS: &[(&str, i32, f32)] = &[
@@ -380,6 +391,27 @@ mod tests {
             n_unknown += ids.iter().filter(|&&id| id == 0).count();
         }
         assert!(n_unknown > 10_000, "only {n_unknown} unknown tokens");
+    }
+
+    /// A map whose replacement is the first byte of a character: it takes the first one of the next word's space.
+    #[test]
+    fn words_that_break_off_amid_a_character() {
+        let mut entries = [0_u32; 256];
+        entries[usize::from(b'x')] = u32::from(b'x' ^ 2) << 10 | 1 << 8 | u32::from(b'x');
+        entries[2] = 1 << 31;
+        let mut map = 1024_u32.to_le_bytes().to_vec();
+        map.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+        map.extend([0xc3, 0]);
+        let map = || CharsMap::from_bytes(&map).unwrap();
+        let apart = with_map(TOKENS, map());
+        assert!(apart.apart.is_some(), "the map has no spaces");
+        let at_once = Ugm { apart: None, ..with_map(TOKENS, map()) };
+        for text in ["ax b", "ax ax ab x", "b a x"] {
+            let (mut ids, mut expected) = (vec![7], vec![7]);
+            apart.encode(text, &mut ids);
+            at_once.encode(text, &mut expected);
+            assert_eq!(ids, expected, "{text:?}");
+        }
     }
 
     #[test]

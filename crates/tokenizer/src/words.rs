@@ -93,7 +93,7 @@ fn place(word: &[u8]) -> usize {
     // Odd constants of Weyl sequences; the high bits of the product depend on all of both.
     let mixed =
         (first ^ last.rotate_left(29) ^ word.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) as usize
+    (mixed >> (u64::BITS - MAX_SLOTS.ilog2())) as usize
 }
 
 /// The parts of `text` between separators, which are ASCII, but for empty ones.
@@ -172,6 +172,22 @@ mod tests {
             let n_words = text.split(' ').count();
             assert!(if n_bytes == 0 { n_encoded == n_words } else { n_encoded < n_words });
         }
+    }
+
+    /// Each bit of the first and of the last eight bytes, and the length.
+    #[test]
+    fn places_depend_on_both_ends() {
+        let word = *b"incomprehensibilities";
+        for byte in (0..8).chain(word.len() - 8..word.len()) {
+            for bit in 0..8 {
+                let mut other = word;
+                other[byte] ^= 1 << bit;
+                assert_ne!(place(&other), place(&word), "bit {bit} of byte {byte}");
+            }
+        }
+        let long = [b"incompre".as_slice(), b"incompre"].concat();
+        assert_ne!(place(&long), place(b"incompre"), "the length");
+        assert!(place(&long) < MAX_SLOTS, "in range");
     }
 
     #[test]
