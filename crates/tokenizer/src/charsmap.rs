@@ -16,6 +16,11 @@ const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
 /// How far a string is followed. The longest of SentencePiece's own maps has 18 bytes.
 const MAX_KEY_BYTES: usize = 1024;
 
+/// The longest replacement, which a file could otherwise blow texts up with. The longest of NFKC has 33 bytes.
+const MAX_REPLACEMENT_BYTES: usize = 256;
+
+const LEADS_OUT: &str = "a string of it leads past its end";
+
 /// The map; empty if the file has none.
 #[derive(Debug, Default)]
 pub(crate) struct CharsMap {
@@ -99,14 +104,14 @@ impl CharsMap {
             replacements: replacements.to_vec(),
             ascii: Ascii::default(),
         };
-        map.ascii = map.check().ok_or(problem("a string of it leads past its end"))?;
+        map.ascii = map.check().map_err(problem)?;
         Ok(map)
     }
 
-    /// Goes everywhere once; `None` if a way leads out of the array, or to no replacement.
-    fn check(&self) -> Option<Ascii> {
+    /// Goes everywhere once; fails if a way leads out of the array, to no replacement or to one that is too long.
+    fn check(&self) -> Result<Ascii, &'static str> {
         let mut ascii = Ascii::default();
-        let Some(root) = self.entries.first() else { return Some(ascii) };
+        let Some(root) = self.entries.first() else { return Ok(ascii) };
         let mut seen = vec![false; self.entries.len()];
         // The byte that leads to each from the root, if it is one step away.
         let mut states = vec![(root.base(), None)];
@@ -114,7 +119,7 @@ impl CharsMap {
         while let Some((state, only)) = states.pop() {
             for byte in 1..=255u8 {
                 let at = state ^ usize::from(byte);
-                let entry = *self.entries.get(at)?;
+                let entry = *self.entries.get(at).ok_or(LEADS_OUT)?;
                 if !entry.is_after(byte) {
                     continue;
                 }
@@ -130,14 +135,26 @@ impl CharsMap {
                 }
                 let next = at ^ entry.base();
                 if entry.is_end() {
-                    self.replacements.get(self.entries.get(next)?.value())?;
+                    self.check_replacement(next)?;
                     ascii.is_plain[usize::from(byte)] &= !is_root;
                 }
                 states.push((next, is_root.then_some(byte)));
             }
             is_root = false;
         }
-        Some(ascii)
+        Ok(ascii)
+    }
+
+    /// That to which the entry `at` leads.
+    fn check_replacement(&self, at: usize) -> Result<(), &'static str> {
+        let value = self.entries.get(at).ok_or(LEADS_OUT)?.value();
+        let replacement = self.replacements.get(value..).filter(|rest| !rest.is_empty());
+        let has_end = replacement
+            .ok_or(LEADS_OUT)?
+            .iter()
+            .take(MAX_REPLACEMENT_BYTES + 1)
+            .any(|&byte| byte == 0);
+        if has_end { Ok(()) } else { Err("a replacement of it has more than 256 bytes") }
     }
 
     /// Whether `byte` is ASCII that is left alone whatever ASCII follows.

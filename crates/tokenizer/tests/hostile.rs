@@ -123,6 +123,19 @@ fn one_string(next: u32, value: u32) -> Vec<u8> {
     [&1024_u32.to_le_bytes()[..], &array, &[0]].concat()
 }
 
+/// Texts grow with their replacements.
+#[test]
+fn replacements_are_short() {
+    let map = |n| {
+        let list = [vec![b'a'; n], vec![0]].concat();
+        load(&charsmap(&[one_string(2, 0).split_last().unwrap().1, &list].concat()))
+    };
+    assert!(map(256).is_ok(), "256 bytes");
+    let error = map(257).map(|_| ()).expect_err("257 bytes");
+    assert_eq!((error.code(), error.class()), ("E-VOCAB", Malformed), "{error}");
+    assert!(error.to_string().contains("a replacement of it has more than 256 bytes"), "{error}");
+}
+
 fn few_tokens(model: &str) -> T1 {
     let few = T1::new().set_str(MODEL, model).set_strs(TOKENS, &["a", "b"]);
     ["bos", "eos", "unknown"]
