@@ -14,9 +14,10 @@
 //! | `plamo2` | PLaMo-2 | `plamo2.rs` |
 //!
 //! On the way from text to ids: [`Tokenizer::encode`] cuts the text at special tokens (`partition`), and the kind does
-//! the rest; BPE cuts each part into words (`split`) and merges each word. Every kind cuts its texts where nothing
-//! depends on what is around it, and copies the ids of parts that come again (`words`). Nothing takes more than n log n
-//! time in the length of the text, and nothing allocates more than a small multiple of the bytes it was given.
+//! the rest; BPE cuts each part into words (`split`) and merges each word. Where a vocabulary lets a text be cut so that
+//! no part depends on what is around it, the ids of parts that come again are copied (`words`). Nothing takes more than
+//! n log n time in the length of the text, and nothing allocates more than a small multiple of the bytes it was given
+//! (what a map of characters makes of them counts, at most 256 bytes for one).
 //!
 //! ```no_run
 //! use tokenizer::{Special, Tokenizer};

@@ -93,7 +93,8 @@ fn place(word: &[u8]) -> usize {
     // Odd constants of Weyl sequences; the high bits of the product depend on all of both.
     let mixed =
         (first ^ last.rotate_left(29) ^ word.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> (u64::BITS - MAX_SLOTS.ilog2())) as usize
+    const { assert!(MAX_SLOTS <= 1 << 12, "places are 12 bits") };
+    (mixed >> 52) as usize
 }
 
 /// The parts of `text` between separators, which are ASCII, but for empty ones.
