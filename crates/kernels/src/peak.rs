@@ -1,4 +1,4 @@
-//! The most this machine multiplies and reads: what a measured speed is compared with.
+//! What this machine multiplies at most, and what it reads: what a measured speed is compared with.
 //!
 //! Loops of one instruction on twelve independent registers, written in assembly because a compiler would shorten
 //! them, and a sum over memory. A rate of multiplications is that of the fastest of several runs: other processes only
