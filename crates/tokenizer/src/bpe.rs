@@ -344,7 +344,7 @@ mod tests {
         }
         let mut state = 1u32;
         let mut draw = |n: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state = crate::testing::next(state);
             (state >> 16) % n
         };
         for id in 4..60 {

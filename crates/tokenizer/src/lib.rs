@@ -52,6 +52,8 @@ mod sessions;
 mod special;
 mod split;
 mod spm;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
 mod trie;
 mod ugm;

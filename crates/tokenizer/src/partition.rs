@@ -253,7 +253,7 @@ mod tests {
             for round in 0..20_000 {
                 let text: String = (0..round % 40)
                     .map(|_| {
-                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        state = crate::testing::next(state);
                         ['<', 'a', 'b', '>', ' ', '\n', 'é', 'a'][(state >> 29) as usize]
                     })
                     .collect();

@@ -80,7 +80,7 @@ mod tests {
         let mut heap = BinaryHeap::new();
         let mut state = 3u32;
         let mut draw = |n: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state = crate::testing::next(state);
             (state >> 16) % n
         };
         let mut n_popped = 0;

@@ -160,7 +160,7 @@ mod tests {
             for n in 0..300 {
                 let text: String = (0..n % 30)
                     .map(|_| {
-                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        state = crate::testing::next(state);
                         alphabet[(state >> 16) as usize % alphabet.len()]
                     })
                     .collect();

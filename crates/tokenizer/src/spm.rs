@@ -300,7 +300,7 @@ mod tests {
     fn both_ways_of_merging_agree() {
         let mut state = 11u32;
         let mut draw = move |n: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state = crate::testing::next(state);
             (state >> 16) % n
         };
         let mut word =

@@ -244,7 +244,7 @@ mod tests {
         let mut state = 9u32;
         let mut word = |max: u32| -> Vec<u8> {
             let mut draw = |n: u32| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state = crate::testing::next(state);
                 (state >> 16) % n
             };
             (0..=draw(max))

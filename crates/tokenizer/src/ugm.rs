@@ -380,7 +380,7 @@ mod tests {
         for round in 0..3000 {
             let text: String = (0..round % 500)
                 .map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    state = crate::testing::next(state);
                     ['a', 'b', ' ', 'é', 'x', '▁', 'a', 'b'][(state >> 29) as usize]
                 })
                 .collect();
