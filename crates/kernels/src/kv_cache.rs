@@ -325,12 +325,26 @@ impl KvCache {
         let (dk, dv) = (self.shape.n_embd_head_k, self.shape.n_embd_head_v);
         assert_eq!(k.len(), self.shape.n_head_kv * dk, "a key of all heads");
         assert_eq!(v.len(), self.shape.n_head_kv * dv, "a value of all heads");
+        self.store_token(il, (seq, pos), 0, &Keys { k, rope: None }, v, &mut Vec::new());
+    }
+
+    /// Stores the key and value of all heads of `token`, one of those in `keys` and `v`. In `spare` keys are rotated.
+    fn store_token(
+        &mut self,
+        il: usize,
+        (seq, pos): (usize, usize),
+        token: usize,
+        keys: &Keys<'_>,
+        v: &[f32],
+        spare: &mut Vec<f32>,
+    ) {
+        let KvShape { n_head_kv, n_embd_head_k: dk, n_embd_head_v: dv, .. } = self.shape;
         let (cell, k_head, v_head) =
             (self.cell(il, pos), self.k.layers[il].head, self.v.layers[il].head);
-        for (head, (k, v)) in k.chunks_exact(dk).zip(v.chunks_exact(dv)).enumerate() {
-            let i = self.head_index(seq, head);
-            k_head.store_key(k, cell, self.k.get_mut(il, i..i + 1));
-            v_head.store_value(v, cell, self.v.get_mut(il, i..i + 1));
+        for head in 0..n_head_kv {
+            let (i, at) = (self.head_index(seq, head), token * n_head_kv + head);
+            k_head.store_key(keys.key(token, at, dk, spare), cell, self.k.get_mut(il, i..i + 1));
+            v_head.store_value(&v[at * dv..][..dv], cell, self.v.get_mut(il, i..i + 1));
         }
     }
 
@@ -382,20 +396,14 @@ impl KvCache {
         );
         assert_eq!(v.len(), tokens.len() * n_head_kv * dv, "a value of all heads for each token");
         tokens.iter().for_each(|&(seq, pos)| self.check(il, seq, pos));
-        let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);
         if tokens.len() < PARALLEL_FROM {
             let mut spare = team.take_spare();
-            for (token, &(seq, pos)) in tokens.iter().enumerate() {
-                let cell = self.cell(il, pos);
-                for head in 0..n_head_kv {
-                    let (i, at) = (self.head_index(seq, head), token * n_head_kv + head);
-                    let key = keys.key(token, at, dk, &mut spare[0]);
-                    k_head.store_key(key, cell, self.k.get_mut(il, i..i + 1));
-                    v_head.store_value(&v[at * dv..][..dv], cell, self.v.get_mut(il, i..i + 1));
-                }
+            for (token, &at) in tokens.iter().enumerate() {
+                self.store_token(il, at, token, keys, v, &mut spare[0]);
             }
             return team.give_back(spare);
         }
+        let (k_head, v_head) = (self.k.layers[il].head, self.v.layers[il].head);
         let (n_heads, n_cells) = (self.shape.n_seq * n_head_kv, self.n_cells[il]);
         let rows = move |i: usize| {
             let here = tokens.iter().enumerate().filter(move |(_, t)| t.0 == i / n_head_kv);

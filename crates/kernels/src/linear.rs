@@ -177,7 +177,8 @@ impl<'a> Product<'a> {
     fn compute(&self, tokens: Range<usize>, rows: Range<usize>, out: &mut BlockMut<'_>) {
         match self.w.panels() {
             Panels::Resident(packed) => {
-                let groups = self.w.groups(packed, rows.start / ROWS..rows.end.div_ceil(ROWS));
+                let groups = rows.start / ROWS..rows.end.div_ceil(ROWS);
+                let groups = self.w.groups(packed.as_slice(), groups);
                 self.multiply(groups, tokens, rows, out);
             }
             Panels::OnDemand(file) => {
@@ -217,12 +218,6 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Some of the packed groups.
-    fn groups<'b>(&self, packed: &'b [u8], groups: Range<usize>) -> &'b [u8] {
-        let n_bytes = self.w.group_bytes();
-        &packed[groups.start * n_bytes..groups.end * n_bytes]
-    }
-
     /// Tokens of a sweep that stores its sums where the output is.
     fn sweep_tokens(&self) -> usize {
         match self.kernel {
@@ -255,7 +250,7 @@ impl<'a> Product<'a> {
         for (tokens, rows) in self.portions(all, rows, self.sweep_tokens(), step) {
             let out_rows = tokens.start - first_token..tokens.end - first_token;
             let columns = rows.start - first..rows.end - first;
-            let groups = self.groups(packed, columns.start / ROWS..columns.end / ROWS);
+            let groups = self.w.groups(packed, columns.start / ROWS..columns.end / ROWS);
             let mut to = out.target(out_rows, columns);
             to.add = self.add;
             self.kernel.run(self.isa, groups, tokens, to);
@@ -281,7 +276,7 @@ impl<'a> Product<'a> {
                 sums.fill([0.0; ROWS]);
             }
             let to = Target::of(sums, tokens.len());
-            self.kernel.run(self.isa, self.groups(packed, groups), tokens.clone(), to);
+            self.kernel.run(self.isa, self.w.groups(packed, groups), tokens.clone(), to);
             for (i, sums) in sums.chunks_exact(tokens.len()).enumerate() {
                 let start = rows.start + i * ROWS;
                 let group = start..rows.end.min(start + ROWS);

@@ -198,7 +198,9 @@ impl Matrix {
         assert!(i < self.n_rows, "row {i} of {}", self.n_rows);
         assert_eq!(out.len(), self.n_cols, "a row has as many elements as the matrix columns");
         let (group, row) = match &self.panels {
-            Panels::Resident(packed) => (self.groups(packed, i / ROWS..i / ROWS + 1), i % ROWS),
+            Panels::Resident(packed) => {
+                (self.groups(packed.as_slice(), i / ROWS..i / ROWS + 1), i % ROWS)
+            }
             Panels::OnDemand(rows) => {
                 let row = &rows.bytes()[self.bytes_of(i..i + 1)];
                 let done = dequant::dequantize(self.ty, row, out);
@@ -219,9 +221,9 @@ impl Matrix {
         &self.panels
     }
 
-    /// The bytes of some groups in what a matrix has of packed ones.
-    pub(crate) fn groups<'a>(&self, packed: &'a Piece, groups: Range<usize>) -> &'a [u8] {
-        &packed.as_slice()[groups.start * self.group_bytes..groups.end * self.group_bytes]
+    /// The bytes of some groups, counted from the first in `packed`.
+    pub(crate) fn groups<'a>(&self, packed: &'a [u8], groups: Range<usize>) -> &'a [u8] {
+        &packed[groups.start * self.group_bytes..groups.end * self.group_bytes]
     }
 
     /// Packs some rows, which begin at a group, of all the rows that a matrix is to be packed from.

@@ -226,51 +226,51 @@ impl<'a> FloatPart<'a> {
     }
 }
 
-/// Columns that are rounded together where those of several tokens lie side by side.
-const ROUNDED: usize = 64;
+/// Columns of a row that are converted together where those of several tokens lie side by side.
+const TOGETHER: usize = 64;
 
-/// Pairs of BF16 of a tile of rows, into `[n_cols / 2][t]`.
-fn pair(isa: Isa, rows: Rows<'_>, out: &mut [u32]) {
+/// Converts a tile of rows by a function of some columns, into `[converted][t]`. It makes one number of `PER` columns; the last
+/// of a row may have fewer.
+fn spread<T: Copy + Default, const PER: usize>(
+    rows: Rows<'_>,
+    out: &mut [T],
+    convert: impl Fn(&[f32], &mut [T]),
+) {
     let t = rows.tokens().len();
     if t == 1 {
-        return dispatch!(isa, pair_bf16(rows.x, out));
+        return convert(rows.x, out);
     }
     for (j, token) in rows.tokens().enumerate() {
         let mut to = out[j..].iter_mut().step_by(t);
-        for x in rows.row(token).chunks(ROUNDED) {
-            let mut pairs = [0; ROUNDED / 2];
-            let pairs = &mut pairs[..x.len().div_ceil(2)];
-            dispatch!(isa, pair_bf16(x, pairs));
-            pairs.iter().zip(to.by_ref()).for_each(|(x, to)| *to = *x);
+        for x in rows.row(token).chunks(TOGETHER) {
+            let mut converted = [T::default(); TOGETHER];
+            let converted = &mut converted[..x.len().div_ceil(PER)];
+            convert(x, converted);
+            converted.iter().zip(to.by_ref()).for_each(|(x, to)| *to = *x);
         }
     }
 }
 
+/// Pairs of BF16 of a tile of rows, into `[n_cols / 2][t]`.
+fn pair(isa: Isa, rows: Rows<'_>, out: &mut [u32]) {
+    spread::<_, 2>(rows, out, |x, pairs| dispatch!(isa, pair_bf16(x, pairs)));
+}
+
 /// Rounds a tile of rows to the numbers of `form`, into `[n_cols][t]`, columns in the order of their multiplication.
 fn round(isa: Isa, form: ActForm, rows: Rows<'_>, n_cols: usize, out: &mut [f32]) {
-    let t = rows.tokens().len();
-    for (j, token) in rows.tokens().enumerate() {
-        let row = rows.row(token);
-        match form {
-            ActForm::F16 if t == 1 => dispatch!(isa, round_f16(row, out)),
-            ActForm::F16 => {
-                let mut to = out[j..].iter_mut().step_by(t);
-                for x in row.chunks(ROUNDED) {
-                    let mut rounded = [0.0; ROUNDED];
-                    let rounded = &mut rounded[..x.len()];
-                    dispatch!(isa, round_f16(x, rounded));
-                    rounded.iter().zip(to.by_ref()).for_each(|(x, to)| *to = *x);
-                }
-            }
-            ActForm::BF16 => {
+    match form {
+        ActForm::F16 => spread::<_, 1>(rows, out, |x, to| dispatch!(isa, round_f16(x, to))),
+        ActForm::BF16 => {
+            let t = rows.tokens().len();
+            for (j, token) in rows.tokens().enumerate() {
                 // Pair by pair, the second column first: see `crate::linear`.
+                let row = rows.row(token);
                 let column = |i: usize| row.get(i ^ 1).copied().unwrap_or(0.0);
                 out[j..].iter_mut().step_by(t).zip(0..n_cols).for_each(|(to, i)| {
                     *to = math::flush(dequant::bf16_to_f32(dequant::f32_to_bf16(column(i))));
                 });
             }
-            _ if t == 1 => out.copy_from_slice(row),
-            _ => out[j..].iter_mut().step_by(t).zip(row).for_each(|(to, x)| *to = *x),
         }
+        _ => spread::<_, 1>(rows, out, |x, to| to.copy_from_slice(x)),
     }
 }

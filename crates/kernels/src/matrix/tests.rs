@@ -14,7 +14,7 @@ impl Rows for Vec<u8> {
 /// Some groups of a matrix that has them.
 fn groups(w: &Matrix, groups: Range<usize>) -> &[u8] {
     let Panels::Resident(packed) = w.panels() else { panic!("packed on demand") };
-    w.groups(packed, groups)
+    w.groups(packed.as_slice(), groups)
 }
 
 #[test]
