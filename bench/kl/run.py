@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Who is closer to the truth: the mean KL divergence of lockstep and of llama.cpp from exact arithmetic.
 
-    ~/reference-r/bin/python bench/kl/run.py --scalar ~/reference-r/bin/python --native ~/reference-n/bin/python
+    ~/reference-n/bin/python bench/kl/run.py --native ~/reference-n/bin/python
     ... --models smollm2-q4_1,gemma3-270m          only these
+    ... --chunks 10                                of more text: where four chunks show a difference, for instance
+    ... --scalar ~/reference-r/bin/python          R itself instead of its twin; slow
     ... --report                                   only writes the report anew, from bench/kl/results.json
 
 The truth is `--numerics oracle`: f64 throughout, nothing rounded but the weights. Compared with it are `fast`, llama.cpp's
-scalar build R and its native build N (golden/README.md has both), N with each of repacking off and on, and flash
-attention off and on; the closest of the four counts. The text is golden/text: prompts of code, tables
-and several languages, and a chapter; its tokens are computed in chunks of 512, and all rows of logits are compared.
+native build N (golden/README.md has it) with each of repacking off and on, and flash attention off and on, of which the
+closest counts, and its scalar build R. R's part is computed by `--numerics reference`, which golden tests hold to R bit for
+bit. The text is golden/text, prompts of code, tables and several languages, and a chapter, and behind it the license; its
+tokens are computed in chunks of 512, four unless told otherwise, and all rows of logits are compared.
 
 Needs numpy, which the Python of a build of llama.cpp has, and half an hour on two cores. What was computed stays in the
 folder --work, so that an interrupted run goes on where it was. Writes the table into bench/RESULTS.md, together with
@@ -32,7 +35,7 @@ import run as peers  # noqa: E402
 
 KL = ROOT / "bench" / "kl"
 RESULTS = KL / "results.json"
-N_CTX, N_CHUNK = 512, 4
+N_CTX = 512
 # Of N: weights repacked or not, flash attention or not.
 NATIVE = {f"--repack {repack} -fa {'on' if flash else 'off'}": {"repack": bool(repack), "flash": bool(flash)}
           for repack in (0, 1) for flash in (0, 1)}
@@ -44,9 +47,10 @@ def models():
 
 
 def text(work):
-    """A file of the golden texts."""
+    """A file of the golden texts, and a text that never changes."""
     prompts = json.loads((ROOT / "golden" / "text" / "prompts.json").read_text("utf-8"))
-    parts = [*(p["text"] for p in prompts), (ROOT / "golden" / "text" / "rabbit-hole.txt").read_text("utf-8")]
+    parts = [*(p["text"] for p in prompts), (ROOT / "golden" / "text" / "rabbit-hole.txt").read_text("utf-8"),
+             (ROOT / "LICENSE-APACHE").read_text("utf-8")]
     path = work / "text.txt"
     path.write_text("\n\n".join(part.strip("\n") for part in parts) + "\n", "utf-8")
     return path
@@ -61,7 +65,7 @@ def lockstep_logits(options, path, numerics, out):
     """Writes the logits that lockstep computes."""
     partial = out.with_suffix(".partial.npy")
     partial.unlink(missing_ok=True)
-    peers.call(options.lockstep, "perplexity", path, "-f", options.text, "-c", N_CTX, "--chunks", N_CHUNK,
+    peers.call(options.lockstep, "perplexity", path, "-f", options.text, "-c", N_CTX, "--chunks", options.chunks,
                "-t", options.threads, "--numerics", numerics, "--logits", partial)
     os.replace(partial, out)
     return out
@@ -70,22 +74,22 @@ def lockstep_logits(options, path, numerics, out):
 def peer(options, python, libs, job):
     """The rows of a build of llama.cpp."""
     env = {**os.environ, "LLAMA_CPP_LIB_PATH": str(libs)} if libs else os.environ
-    job = {"text": str(options.text), "n_ctx": N_CTX, "n_chunk": N_CHUNK, "threads": options.threads, **job}
+    job = {"text": str(options.text), "n_ctx": N_CTX, "n_chunk": options.chunks, "threads": options.threads, **job}
     return json.loads(peers.call(python, KL / "peer.py", json.dumps(job), env=env))
 
 
-def fast_rows(options, name, path, truth):
+def lockstep_rows(options, name, path, numerics, truth):
     """The rows of lockstep."""
-    fast = lockstep_logits(options, path, "fast", options.work / f"{name}-fast.npy")
-    rows = kl_rows(np.load(truth, mmap_mode="r"), np.load(fast, mmap_mode="r")).tolist()
-    fast.unlink()
+    logits = lockstep_logits(options, path, numerics, options.work / f"{name}-{numerics}.npy")
+    rows = kl_rows(np.load(truth, mmap_mode="r"), np.load(logits, mmap_mode="r")).tolist()
+    logits.unlink()
     return rows
 
 
 def measure(options, name, path):
     """Rows of KL divergence by who computed them."""
     # What is kept is of this text, this model and, of lockstep, this binary.
-    inputs = hashlib.sha256(f"{sha256(options.text)} {sha256(path)} {N_CTX} {N_CHUNK}".encode()).hexdigest()[:16]
+    inputs = hashlib.sha256(f"{sha256(options.text)} {sha256(path)} {N_CTX} {options.chunks}".encode()).hexdigest()[:16]
     truth = options.work / f"{name}-oracle-{inputs}.npy"
 
     def kept(who, compute):
@@ -99,13 +103,17 @@ def measure(options, name, path):
 
     job = {"model": str(path), "truth": str(truth)}
     scalar = {"scalar": True, "repack": False, "flash": False}
-    rows = {"fast": kept(f"fast-{sha256(options.lockstep)[:12]}", lambda: fast_rows(options, name, path, truth))}
+    ours = lambda numerics: kept(f"{numerics}-{sha256(options.lockstep)[:12]}",
+                                 lambda: lockstep_rows(options, name, path, numerics, truth))
+    rows = {"fast": ours("fast")}
     for flags, of in NATIVE.items():
         who = "n" + "".join(str(int(value)) for value in of.values())
         compute = lambda of=of: peer(options, options.native, options.native_libs, job | of | {"scalar": False})
         rows[flags] = kept(who, compute)
     if options.scalar:
         rows["R"] = kept("r", lambda: peer(options, options.scalar, None, job | scalar))
+    else:
+        rows["R"] = ours("reference")
     truth.unlink(missing_ok=True)
     return rows
 
@@ -128,9 +136,10 @@ def summarize(rows):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda names: names.split(","), help="of " + ", ".join(models()))
-    parser.add_argument("--scalar", type=Path, help="the Python of build R; slow, and its column is empty without it")
+    parser.add_argument("--scalar", type=Path, help="the Python of build R; slow")
     parser.add_argument("--native", type=Path, help="the Python of build N")
     parser.add_argument("--native-libs", type=Path, help="a folder of N's libraries, if they are not in its Python")
+    parser.add_argument("--chunks", type=int, default=4, help="of 512 tokens; there are about ten")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lockstep", type=Path, help="a binary; else it is built")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="models and logits; gigabytes")

@@ -1,4 +1,4 @@
-"""Turns results.json, and what bench/kl/run.py found, into RESULTS.md and two plots. Standard library only."""
+"""Turns results.json, and what bench/kl/run.py found, into RESULTS.md and plots. Standard library only."""
 import json
 import statistics
 from html import escape
@@ -41,39 +41,83 @@ def percent(share):
     return "–" if share is None else f"{share:.0%}"
 
 
+# What a family and model of CPU is called.
+CORES = {(25, 17): "Zen 4", (26, 2): "Zen 5", (6, 207): "Emerald Rapids", (6, 143): "Sapphire Rapids"}
+
+
+def key(machine):
+    """What tells machines apart in results.json."""
+    return f"{machine['cpu']}, family {machine['family']}, model {machine['model']}, {machine['cores']} cores"
+
+
+def slug(machine):
+    """The same in the name of a file."""
+    words = f"{machine['cpu'].split()[0]} {machine['family']} {machine['model']}".lower()
+    return "-".join("".join(c if c.isalnum() else " " for c in words).split())
+
+
 def rewrite(folder, order):
     """Writes the report anew from the file of raw numbers."""
     write(json.loads((folder / "results.json").read_text()), order, folder)
 
 
-def write(data, order, folder):
-    results = sorted(data["results"].values(), key=lambda r: order.index(r["model"]))
-    if not results:
-        raise SystemExit("nothing has been measured yet")
-    rows = [(r, summarize(r)) for r in results]
-    (folder / "ratio.svg").write_text(ratio_plot(rows))
-    curves = context_curves(rows)
-    (folder / "context.svg").write_text(context_plot(curves))
-    (folder / "RESULTS.md").write_text(text(data, rows, bool(curves)))
-
-
-def text(data, rows, has_context):
-    machine, features = data["machine"], ", ".join(data["machine"].get("features", []))
-    versions = {}
-    for result, _ in rows:
-        for name, version in result["versions"].items():
-            versions.setdefault(name, []).append(version)
-    versions = "; ".join(f"{name}: {', '.join(sorted(set(found)))}" for name, found in versions.items())
-    n_rounds = sorted({len(result["rounds"]) for result, _ in rows})
+def write(machines, order, folder):
     lines = [
         "# Speed beside llama.cpp", "",
-        f"{machine['cpu']}, {machine['cores']} cores ({features}), {data['threads']} threads. {versions}.", "",
         "Written by `bench/peers/run.py`; raw numbers in `results.json`. Tokens per second. `pp512` reads a prompt of",
         "512 tokens, `tg128` generates 128, `@d4096` begins behind 4096 tokens. llama.cpp runs with the best of",
         "`--repack 0/1` and `-fa off/on` for each test. A ratio above 1 means that lockstep is faster; it is the median",
-        f"over {'/'.join(map(str, n_rounds))} pairs of runs next to each other in time, with the lowest and the highest.",
+        "over pairs of runs next to each other in time, with the lowest and the highest.",
         "`of peak`: the time the matrices would take at the machine's multiply peak, as a share of lockstep's. `of read`:",
-        "what generation reads of weights and cache, as a share of the read bandwidth.", "",
+        "what generation reads of weights and cache, as a share of the read bandwidth.",
+    ]
+    for data in machines.values():
+        lines += of_machine(data, order, folder)
+    if KL.exists():
+        lines += kl_table(json.loads(KL.read_text()).values())
+    if not any(data["results"] for data in machines.values()):
+        raise SystemExit("nothing has been measured yet")
+    (folder / "RESULTS.md").write_text("\n".join(lines) + "\n")
+
+
+def of_machine(data, order, folder):
+    """The tables of one machine; its plots go into files."""
+    machine = data["machine"]
+    name = CORES.get((machine["family"], machine["model"]), f"family {machine['family']}, model {machine['model']}")
+    lines = ["", f"## {machine['cpu']} ({name})"]
+    results = sorted(data["results"].values(), key=lambda r: order.index(r["model"]))
+    rows = [(r, summarize(r)) for r in results]
+    if rows:
+        lines += ["", about(data, rows), "", *table(rows)]
+        (folder / f"ratio-{slug(machine)}.svg").write_text(ratio_plot(rows))
+        lines += ["", f"![ratio by model](ratio-{slug(machine)}.svg)"]
+    if curves := context_curves(rows):
+        (folder / f"context-{slug(machine)}.svg").write_text(context_plot(curves))
+        lines += ["", f"![tokens per second against context length](context-{slug(machine)}.svg)"]
+    if data["candle"]:
+        lines += candle_table(sorted(data["candle"].values(), key=lambda c: order.index(c["model"])))
+    return lines
+
+
+def about(data, rows):
+    """What was measured on what."""
+    machine, versions = data["machine"], {}
+    for result, _ in rows:
+        for name, version in result["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    n_rounds = "/".join(map(str, sorted({len(result["rounds"]) for result, _ in rows})))
+    sentences = [f"{machine['cores']} cores ({', '.join(machine.get('features', []))}), {data['threads']} threads, "
+                 f"{n_rounds} pairs of runs",
+                 *(f"{name}: {', '.join(sorted(found))}" for name, found in versions.items())]
+    if data["note"]:
+        sentences.append(data["note"])
+    if data["crashed"]:
+        sentences.append("llama.cpp crashes with " + ", ".join(f"`{flags}`" for flags in data["crashed"]))
+    return "; ".join(sentences) + "."
+
+
+def table(rows):
+    lines = [
         "| model | test | lockstep | llama.cpp | its flags | ratio | range | of peak | of read |",
         "|---|---|---:|---:|---|---:|---:|---:|---:|",
     ]
@@ -82,17 +126,21 @@ def text(data, rows, has_context):
             f"| {result['description']} | {result['test']} | {s['ours']:.1f} | {s['theirs']:.1f} | `{s['flags']}` "
             f"| **{s['ratio']:.2f}** | {s['low']:.2f}–{s['high']:.2f} | {percent(s['of_peak'])} "
             f"| {percent(s['of_read'])} |")
-    lines += ["", "![ratio by model](ratio.svg)"]
-    if has_context:
-        lines += ["", "![tokens per second against context length](context.svg)"]
-    if data.get("candle"):
-        lines += ["", "## candle", "Version and build as in `bench/peers/candle`: compiled for the machine it runs on.",
-                  "", "| model | pp512 | tg64 |", "|---|---:|---:|"]
-        found = data["candle"].values()
-        lines += [f"| {c['description']} | {c['pp512']:.1f} | {c['tg64']:.1f} |" for c in found]
-    if KL.exists():
-        lines += kl_table(json.loads(KL.read_text()).values())
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def candle_table(results):
+    """Beside candle, in the same turns."""
+    lines = ["", "Beside candle, version and build as in `bench/peers/candle`: compiled for the machine it runs on.", "",
+             "| model | test | lockstep | candle | ratio | range |", "|---|---|---:|---:|---:|---:|"]
+    for result in results:
+        for test in ("pp512", "tg64"):
+            pairs = [(r["lockstep"][test], r["candle"][test]) for r in result["rounds"]]
+            ratios = [ours / theirs for ours, theirs in pairs]
+            ours, theirs = (statistics.median(rates) for rates in zip(*pairs))
+            lines.append(f"| {result['description']} | {test} | {ours:.1f} | {theirs:.1f} "
+                         f"| **{statistics.median(ratios):.2f}** | {min(ratios):.2f}–{max(ratios):.2f} |")
+    return lines
 
 
 def kl_table(results):

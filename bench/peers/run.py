@@ -4,12 +4,15 @@
     bench/peers/run.py                                      everything: an hour or two on two cores
     bench/peers/run.py --models smollm2-q4_0 --tests pp512,tg128 --rounds 1
     bench/peers/run.py --llama-bench PATH                   a llama-bench that is there already
+    CC=clang CXX=clang++ bench/peers/run.py                 one that is built by another compiler
     bench/peers/run.py --candle                             candle, too
+    bench/peers/run.py --note "with AMX, by clang 16"       said in the report beside this machine's name
     bench/peers/run.py --report                             only writes the report anew, from results.json
 
 Each test runs A B A B …: lockstep, llama.cpp, lockstep, llama.cpp, so that what else the machine does hits both. A
 ratio is that of two neighbors; reported are the median of the ratios and their range. llama.cpp runs with the flags
-that suit the test best: all of `--repack 0/1` and `-fa off/on` are tried first, and those near the best stay in.
+that suit the test best: all of `--repack 0/1` and `-fa off/on` are tried first, and those near the best stay in. Flags
+with which it crashes are left out, and the report says so. Each kind of machine has a table of its own.
 Only Python's standard library is used. Needs Rust; without --llama-bench also a C++ compiler, pip and ten minutes.
 """
 import argparse
@@ -152,7 +155,7 @@ def run_llama(options, path, test, flags):
 
 
 def run_candle(options, path):
-    """One run measures both of its tests."""
+    """One run measures both of its tests; None if candle cannot run the model."""
     environment = {**os.environ, "RAYON_NUM_THREADS": str(options.threads)}
     command = [*options.prefix, options.candle_peer, path, "--pp", 512, "--tg", 64, "--reps", 3]
     try:
@@ -163,9 +166,35 @@ def run_candle(options, path):
     return {"pp512": statistics.median(found["pp"]), "tg64": statistics.median(found["tg"])}
 
 
-def measure(options, name, path, test):
+def measure_candle(options, name, path):
+    """Rounds of lockstep and candle in turn."""
+    rounds = []
+    for i in range(options.rounds):
+        ours = {test: run_lockstep(options, path, test)["rate"] for test in ("pp512", "tg64")}
+        if (theirs := run_candle(options, path)) is None:
+            return None
+        rounds.append({"lockstep": ours, "candle": theirs})
+        say(f"{name} round {i + 1}: {rounds[-1]}")
+    return {"model": name, "rounds": rounds}
+
+
+def first_runs(options, path, test, crashed):
+    """llama.cpp with all flags, but for those with which it crashes."""
+    first = {}
+    for flags in FLAGS:
+        try:
+            first[flags] = run_llama(options, path, test, flags)
+        except subprocess.CalledProcessError as error:
+            say(f"llama.cpp ends with status {error.returncode} with {flags}")
+            crashed.add(flags)
+    if not first:
+        raise SystemExit("llama.cpp does not run with any flags")
+    return first
+
+
+def measure(options, name, path, test, crashed):
     """All rounds of one test."""
-    first = {flags: run_llama(options, path, test, flags) for flags in FLAGS}
+    first = first_runs(options, path, test, crashed)
     best = max(run["rate"] for run in first.values())
     chosen = [flags for flags, run in first.items() if run["rate"] >= NEAR * best]
     rounds = []
@@ -180,14 +209,18 @@ def measure(options, name, path, test):
 
 def machine():
     """What the numbers depend on."""
-    info = {"cpu": "unknown", "cores": os.cpu_count()}
+    info = {"cpu": "unknown", "family": None, "model": None, "cores": os.cpu_count()}
     try:
         text = Path("/proc/cpuinfo").read_text()
-        info["cpu"] = next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
+        entry = lambda name: next(value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
+                                  if key.strip() == name)
+        info["cpu"] = entry("model name")
+        # Names are often those of a whole series.
+        info["family"], info["model"] = int(entry("cpu family")), int(entry("model"))
         flags = next(line for line in text.splitlines() if line.startswith("flags")).split()
         wanted = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"]
         info["features"] = [flag for flag in wanted if flag in flags]
-    except (OSError, StopIteration):
+    except (OSError, StopIteration, ValueError):
         pass
     return info
 
@@ -203,13 +236,14 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     split = lambda text: text.split(",")
     parser.add_argument("--models", type=split, help="of " + ", ".join(models()))
-    parser.add_argument("--tests", type=split, help="like pp512,tg128,tg32@d4096; each model's own by default")
+    parser.add_argument("--tests", type=split, help="like pp512,tg128,tg32@d4096, or none; each model's own by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repetitions", type=int, help="within a round; 3, or 1 for long tests")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lockstep", type=Path, help="a binary; else it is built")
     parser.add_argument("--llama-bench", type=Path, help="a binary; else it is built")
     parser.add_argument("--candle", action="store_true", help="also candle (bench/peers/candle)")
+    parser.add_argument("--note", default="", help="goes beside this machine's name in the report")
     parser.add_argument("--prefix", type=shlex.split, default=[], help="goes before every measured command")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="models and builds; gigabytes")
     parser.add_argument("--out", type=Path, default=ROOT / "bench", help="where the report goes")
@@ -223,32 +257,38 @@ def main():
     names = options.models or list(known)
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"no model is named {unknown[0]}; there are {', '.join(known)}")
+    if options.tests == ["none"]:
+        options.tests = []
     for test in options.tests or []:
         parse(test)
     options.out.mkdir(parents=True, exist_ok=True)
     raw = options.out / "results.json"
     # What is not measured now stays from the run before.
-    data = json.loads(raw.read_text()) if raw.exists() else {"results": {}, "candle": {}}
+    machines = json.loads(raw.read_text()) if raw.exists() else {}
     if not options.report:
         options.work.mkdir(parents=True, exist_ok=True)
         options.lockstep = options.lockstep or build_lockstep()
         options.llama_bench = options.llama_bench or build_llama_bench(options.work)
         options.candle_peer = build_candle() if options.candle else None
         options.versions = {"lockstep": commit()}
-        data |= {"machine": machine(), "threads": options.threads}
+        here = machine()
+        data = machines.setdefault(report.key(here), {"results": {}, "candle": {}, "note": "", "crashed": []})
+        data |= {"machine": here, "threads": options.threads, "note": options.note or data["note"]}
+        crashed = set(data["crashed"])
         for name in names:
             description, how, tests = known[name]
             path = prepare(how, options.work, options.lockstep)
-            for test in options.tests or tests:
-                result = measure(options, name, path, test) | {"description": description}
+            for test in tests if options.tests is None else options.tests:
+                result = measure(options, name, path, test, crashed) | {"description": description}
                 data["results"][f"{name} {test}"] = result | {"versions": dict(options.versions)}
-                raw.write_text(json.dumps(data, indent=1) + "\n")
+                data["crashed"] = sorted(crashed)
+                raw.write_text(json.dumps(machines, indent=1) + "\n")
             # Of its other architectures candle has no model that reads these files.
-            if options.candle and not name.startswith("qwen"):
-                if (found := run_candle(options, path)) is not None:
+            if options.candle and not name.startswith(("qwen", "gemma")):
+                if (found := measure_candle(options, name, path)) is not None:
                     data["candle"][name] = found | {"description": description}
-            raw.write_text(json.dumps(data, indent=1) + "\n")
-    report.write(data, list(known), options.out)
+            raw.write_text(json.dumps(machines, indent=1) + "\n")
+    report.write(machines, list(known), options.out)
 
 
 if __name__ == "__main__":
