@@ -11,14 +11,15 @@
 //! o[d] = sum over pos of p[pos] v[pos][d]              one chain, pos ascending
 //! ```
 //!
-//! and chunks are merged in ascending order, from `M = -inf, L = 0, O = 0`, the first one too:
+//! and chunks are merged in ascending order, from `M = -inf, L = 0, O = 0`:
 //!
 //! ```text
 //! M' = max(M, m);   a = exp(M - M');   b = exp(m - M')
 //! L = fma(l, b, L a);   O[d] = fma(o[d], b, O[d] a);   M = M'
 //! ```
 //!
-//! Finally `out[d] = O[d] / L`. Queries and probabilities stay f32; `k` and `v` are the numbers of the cache, whatever its
+//! Finally `out[d] = (O[d] + 0) / L`; the addition makes a zero positive, and with it a first chunk's merge changes nothing: it may
+//! be left out. Queries and probabilities stay f32; `k` and `v` are the numbers of the cache, whatever its
 //! types: each is exactly one f32 (`crate::kv_cache::number`). All query heads that share
 //! a head of the cache are computed together, as are a few consecutive tokens of a sequence.
 
@@ -147,7 +148,11 @@ fn by_tiles(
         let width = tile.width();
         tile.start_in(&mut state);
         part.resize(state.len(), 0.0);
-        for chunk in tile.chunks() {
+        let mut chunks = tile.chunks();
+        if let Some(first) = chunks.next() {
+            tile.chunk(first, &mut state);
+        }
+        for chunk in chunks {
             tile.chunk(chunk, &mut part);
             tile.merge(chunk, &part, &mut state);
         }

@@ -73,7 +73,7 @@ fn naive(layer: &Attention<'_>, q: &[f32], head: usize, (seq, pos): (usize, usiz
         big_l = 1.0_f32.mul_add(b, big_l * a);
         big_o.iter_mut().for_each(|o| *o *= a);
     }
-    big_o.iter().map(|o| o / big_l).collect()
+    big_o.iter().map(|o| (o + 0.0) / big_l).collect()
 }
 
 fn run(
@@ -147,6 +147,24 @@ fn single_queries_at_every_length_are_the_definition() {
         for pos in [0, 1, 2, 14, 15, 16, 17, 31, 32, 100, 254, 255, 256, 257, 511, 512, 599] {
             let layer = Attention { il: 1, ..plain(&cache, n_head) };
             check(&layer, &[(1, pos)], pos as u64);
+        }
+    }
+}
+
+/// What would show whether a first chunk is merged or left where it was computed.
+#[test]
+fn zeros_are_positive() {
+    let shape = KvShape { n_ctx: 300, n_embd_head_k: 16, n_embd_head_v: 16, ..F16 };
+    let mut cache = KvCache::new(shape).unwrap();
+    for pos in 0..300 {
+        cache.store(0, 0, pos, &[0.25; 16], &[-0.0; 16]);
+    }
+    let layer = plain(&cache, 1);
+    for pos in [0, 40, 255, 256, 299] {
+        check(&layer, &[(0, pos)], 57);
+        for isa in Isa::available() {
+            let out = run(isa, &Team::new(2).unwrap(), &layer, &[1.0; 16], &[(0, pos)]);
+            assert!(out.iter().all(|out| out.to_bits() == 0), "{isa}, position {pos}: {out:?}");
         }
     }
 }

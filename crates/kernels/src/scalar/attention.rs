@@ -118,7 +118,7 @@ pub(crate) fn merge(part: &[f32], state: &mut [f32]) {
 pub(crate) fn divide(state: &[f32], out: &mut [f32]) {
     let l = state[1];
     for (out, &o) in out.iter_mut().zip(&state[2..]) {
-        *out = o / l;
+        *out = (o + 0.0) / l;
     }
 }
 

@@ -72,12 +72,18 @@ pub(crate) fn begin_32(amax: f32) -> (Block<32, 1>, f32) {
 /// The same for a block of 256: the first number of largest magnitude, with its sign, decides.
 #[inline(always)]
 pub(crate) fn begin_256(x: &[f32; 256], amax: f32) -> (Block<256, 16>, f32) {
-    let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
+    let (d, factor) = scale_256(x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax));
+    (Block::zero(d), factor)
+}
+
+/// The scale of a block of 256 whose number of largest magnitude is `max`, and the factor.
+#[inline(always)]
+pub(crate) fn scale_256(max: f32) -> (f32, f32) {
     if max == 0.0 {
-        return (Block::zero(0.0), 0.0);
+        return (0.0, 0.0);
     }
     let iscale = -127.0 / max;
-    (Block::zero(1.0 / iscale), if iscale.is_finite() { iscale } else { 0.0 })
+    (1.0 / iscale, if iscale.is_finite() { iscale } else { 0.0 })
 }
 
 /// The largest magnitude; a NaN if there is one.

@@ -1,7 +1,6 @@
 //! Kernels for AVX-512 with VNNI: a line of 16 rows, positions or numbers is one register.
 
 pub(crate) mod attention;
-mod blocks;
 pub(crate) mod elementwise;
 pub(crate) mod float;
 pub(crate) mod linear;

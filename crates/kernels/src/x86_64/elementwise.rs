@@ -38,11 +38,7 @@ macro_rules! elementwise {
             elementwise::geglu(gate: &[f32], up: &[f32], out: &mut [f32]);
             elementwise::round_f16(x: &[f32], out: &mut [f32]);
             elementwise::pair_bf16(x: &[f32], out: &mut [u32]);
-            elementwise::swiglu_in_place(gate: &mut [f32], up: &[f32]);
             elementwise::geglu_in_place(gate: &mut [f32], up: &[f32]);
-            attention::soften(
-                scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32)
-            );
             attention::merge(part: &[f32], state: &mut [f32]);
             attention::divide(state: &[f32], out: &mut [f32]);
         }
@@ -53,6 +49,10 @@ pub(crate) use {compile, elementwise};
 
 elementwise!(Avx2, "avx2,fma,f16c");
 compile! { Avx2, "avx2,fma,f16c":
+    attention::soften(
+        scores: &mut [f32], seen: &Range<usize>, scale: f32, softcap: Option<f32>, result: &mut (f32, f32)
+    );
+    elementwise::swiglu_in_place(gate: &mut [f32], up: &[f32]);
     elementwise::rotate_halves(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32]);
     elementwise::rotate_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]);
 }
