@@ -88,9 +88,11 @@ def lockstep_rows(options, name, path, numerics, truth):
 
 def measure(options, name, path):
     """Rows of KL divergence by who computed them."""
-    # What is kept is of this text, this model and, of lockstep, this binary.
+    # What is kept is of this text and model, of lockstep's binary, and of a peer's place.
     inputs = hashlib.sha256(f"{sha256(options.text)} {sha256(path)} {N_CTX} {options.chunks}".encode()).hexdigest()[:16]
-    truth = options.work / f"{name}-oracle-{inputs}.npy"
+    binary = sha256(options.lockstep)[:12]
+    place = lambda *paths: hashlib.sha256(" ".join(map(str, paths)).encode()).hexdigest()[:12]
+    truth = options.work / f"{name}-oracle-{binary}-{inputs}.npy"
 
     def kept(who, compute):
         file = options.work / f"{name}-{who}-{inputs}.json"
@@ -103,15 +105,14 @@ def measure(options, name, path):
 
     job = {"model": str(path), "truth": str(truth)}
     scalar = {"scalar": True, "repack": False, "flash": False}
-    ours = lambda numerics: kept(f"{numerics}-{sha256(options.lockstep)[:12]}",
-                                 lambda: lockstep_rows(options, name, path, numerics, truth))
+    ours = lambda numerics: kept(f"{numerics}-{binary}", lambda: lockstep_rows(options, name, path, numerics, truth))
     rows = {"fast": ours("fast")}
     for flags, of in NATIVE.items():
         who = "n" + "".join(str(int(value)) for value in of.values())
         compute = lambda of=of: peer(options, options.native, options.native_libs, job | of | {"scalar": False})
-        rows[flags] = kept(who, compute)
+        rows[flags] = kept(f"{who}-{place(options.native, options.native_libs)}", compute)
     if options.scalar:
-        rows["R"] = kept("r", lambda: peer(options, options.scalar, None, job | scalar))
+        rows["R"] = kept(f"r-{place(options.scalar)}", lambda: peer(options, options.scalar, None, job | scalar))
     else:
         rows["R"] = ours("reference")
     truth.unlink(missing_ok=True)

@@ -27,9 +27,9 @@ def summarize(result):
 
 
 def best_flags(rounds):
-    """Those with the highest median."""
+    """Those with the highest median, of those that every round has."""
     median = lambda flags: statistics.median(r["llama.cpp"][flags]["rate"] for r in rounds)
-    return max(rounds[0]["llama.cpp"], key=median)
+    return max((flags for flags in rounds[0]["llama.cpp"] if all(flags in r["llama.cpp"] for r in rounds)), key=median)
 
 
 def median_or_none(values):
@@ -52,8 +52,7 @@ def key(machine):
 
 def slug(machine):
     """The same in the name of a file."""
-    words = f"{machine['cpu'].split()[0]} {machine['family']} {machine['model']}".lower()
-    return "-".join("".join(c if c.isalnum() else " " for c in words).split())
+    return "-".join("".join(c if c.isalnum() else " " for c in key(machine).lower()).split())
 
 
 def rewrite(folder, order):
@@ -75,7 +74,7 @@ def write(machines, order, folder):
         lines += of_machine(data, order, folder)
     if KL.exists():
         lines += kl_table(json.loads(KL.read_text()).values())
-    if not any(data["results"] for data in machines.values()):
+    if not any(data["results"] or data["candle"] for data in machines.values()):
         raise SystemExit("nothing has been measured yet")
     (folder / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
@@ -87,8 +86,9 @@ def of_machine(data, order, folder):
     lines = ["", f"## {machine['cpu']} ({name})"]
     results = sorted(data["results"].values(), key=lambda r: order.index(r["model"]))
     rows = [(r, summarize(r)) for r in results]
+    lines += ["", about(data)]
     if rows:
-        lines += ["", about(data, rows), "", *table(rows)]
+        lines += ["", *table(rows)]
         (folder / f"ratio-{slug(machine)}.svg").write_text(ratio_plot(rows))
         lines += ["", f"![ratio by model](ratio-{slug(machine)}.svg)"]
     if curves := context_curves(rows):
@@ -99,20 +99,24 @@ def of_machine(data, order, folder):
     return lines
 
 
-def about(data, rows):
+def about(data):
     """What was measured on what."""
     machine, versions = data["machine"], {}
-    for result, _ in rows:
+    results = [*data["results"].values(), *data["candle"].values()]
+    for result in results:
         for name, version in result["versions"].items():
             versions.setdefault(name, set()).add(version)
-    n_rounds = "/".join(map(str, sorted({len(result["rounds"]) for result, _ in rows})))
-    sentences = [f"{machine['cores']} cores ({', '.join(machine.get('features', []))}), {data['threads']} threads, "
-                 f"{n_rounds} pairs of runs",
+    several = lambda numbers: "/".join(map(str, sorted(set(numbers))))
+    sentences = [f"{machine['cores']} cores ({', '.join(machine.get('features', []))}), "
+                 f"{several(r['threads'] for r in results)} threads, "
+                 f"{several(len(r['rounds']) for r in results)} pairs of runs",
                  *(f"{name}: {', '.join(sorted(found))}" for name, found in versions.items())]
     if data["note"]:
         sentences.append(data["note"])
-    if data["crashed"]:
-        sentences.append("llama.cpp crashes with " + ", ".join(f"`{flags}`" for flags in data["crashed"]))
+    for result in data["results"].values():
+        if result["crashed"]:
+            flags = ", ".join(f"`{flags}`" for flags in result["crashed"])
+            sentences.append(f"llama.cpp crashes in {result['test']} of {result['description']} with {flags}")
     return "; ".join(sentences) + "."
 
 
@@ -149,8 +153,9 @@ def kl_table(results):
         "", "## Distance from exact arithmetic", "",
         "Written by `bench/kl/run.py`. Mean KL divergence, in units of 1e-6, of the predictions for each token of a text from",
         "those of `--numerics oracle` (f64, nothing rounded but the weights). N is llama.cpp's native build with the flags that",
-        "are closest, R its scalar build (which `--numerics reference` equals bit for bit). `fast − N` is the difference, with",
-        "its 95 % interval (paired bootstrap over the tokens): below zero lockstep is closer, around zero neither is.", "",
+        "are closest, R its scalar build, computed by `--numerics reference`, which equals it bit for bit. `fast − N` is the",
+        "difference, with its 95 % interval (paired bootstrap over the tokens): below zero lockstep is closer, around zero",
+        "neither is. Where four chunks of 512 tokens showed a difference, ten were taken.", "",
         "| model | tokens | fast | N | its flags | R | fast − N |",
         "|---|---:|---:|---:|---|---:|---:|",
     ]

@@ -12,13 +12,15 @@
 Each test runs A B A B …: lockstep, llama.cpp, lockstep, llama.cpp, so that what else the machine does hits both. A
 ratio is that of two neighbors; reported are the median of the ratios and their range. llama.cpp runs with the flags
 that suit the test best: all of `--repack 0/1` and `-fa off/on` are tried first, and those near the best stay in. Flags
-with which it crashes are left out, and the report says so. Each kind of machine has a table of its own.
+with which it crashes are left out, and the report says so. (Built by gcc 12, b11434 crashes on CPUs with AMX where it
+repacks; by clang 16 it does not.) Each kind of machine has tables of its own.
 Only Python's standard library is used. Needs Rust; without --llama-bench also a C++ compiler, pip and ten minutes.
 """
 import argparse
 import itertools
 import json
 import os
+import platform
 import shlex
 import statistics
 import subprocess
@@ -73,7 +75,8 @@ def build_lockstep():
 
 def build_llama_bench(work):
     """llama-bench for this machine, from the source package."""
-    folder = work / "llama.cpp"
+    # Of each compiler a build of its own.
+    folder = work / f"llama.cpp-{Path(os.environ.get('CXX', 'c++')).name}"
     binary = folder / "build" / "bin" / "llama-bench"
     if binary.exists():
         return binary
@@ -178,38 +181,45 @@ def measure_candle(options, name, path):
     return {"model": name, "rounds": rounds}
 
 
-def first_runs(options, path, test, crashed):
-    """llama.cpp with all flags, but for those with which it crashes."""
-    first = {}
-    for flags in FLAGS:
+def run_flags(options, path, test, flags_to_run, crashed):
+    """llama.cpp with each of these flags; those with which it crashes are left out."""
+    found = {}
+    for flags in flags_to_run:
         try:
-            first[flags] = run_llama(options, path, test, flags)
+            found[flags] = run_llama(options, path, test, flags)
         except subprocess.CalledProcessError as error:
             say(f"llama.cpp ends with status {error.returncode} with {flags}")
             crashed.add(flags)
-    if not first:
-        raise SystemExit("llama.cpp does not run with any flags")
-    return first
+    if not found:
+        raise SystemExit(f"llama.cpp does not run {test} of {path} with any flags")
+    return found
 
 
-def measure(options, name, path, test, crashed):
+def measure(options, name, path, test):
     """All rounds of one test."""
-    first = first_runs(options, path, test, crashed)
+    crashed = set()
+    first = run_flags(options, path, test, FLAGS, crashed)
     best = max(run["rate"] for run in first.values())
     chosen = [flags for flags, run in first.items() if run["rate"] >= NEAR * best]
     rounds = []
     for i in range(options.rounds):
         ours = run_lockstep(options, path, test)
-        theirs = {flags: run_llama(options, path, test, flags) for flags in chosen}
+        theirs = run_flags(options, path, test, chosen, crashed)
         rounds.append({"lockstep": ours, "llama.cpp": theirs})
         rates = ", ".join(f"{flags}: {run['rate']:.1f}" for flags, run in theirs.items())
         say(f"{name} {test} round {i + 1}: lockstep {ours['rate']:.1f}, llama.cpp {rates}")
-    return {"model": name, "test": test, "first": first, "rounds": rounds}
+    return {"model": name, "test": test, "first": first, "rounds": rounds, "crashed": sorted(crashed)}
+
+
+def about(options, description):
+    """What a result is of, beside its numbers."""
+    return {"description": description, "threads": options.threads, "versions": dict(options.versions)}
 
 
 def machine():
     """What the numbers depend on."""
-    info = {"cpu": "unknown", "family": None, "model": None, "cores": os.cpu_count()}
+    cpu = platform.processor() or platform.machine()
+    info = {"cpu": cpu, "family": None, "model": None, "cores": os.cpu_count()}
     try:
         text = Path("/proc/cpuinfo").read_text()
         entry = lambda name: next(value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
@@ -243,7 +253,7 @@ def arguments():
     parser.add_argument("--lockstep", type=Path, help="a binary; else it is built")
     parser.add_argument("--llama-bench", type=Path, help="a binary; else it is built")
     parser.add_argument("--candle", action="store_true", help="also candle (bench/peers/candle)")
-    parser.add_argument("--note", default="", help="goes beside this machine's name in the report")
+    parser.add_argument("--note", help="goes beside this machine's name in the report")
     parser.add_argument("--prefix", type=shlex.split, default=[], help="goes before every measured command")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="models and builds; gigabytes")
     parser.add_argument("--out", type=Path, default=ROOT / "bench", help="where the report goes")
@@ -272,21 +282,21 @@ def main():
         options.candle_peer = build_candle() if options.candle else None
         options.versions = {"lockstep": commit()}
         here = machine()
-        data = machines.setdefault(report.key(here), {"results": {}, "candle": {}, "note": "", "crashed": []})
-        data |= {"machine": here, "threads": options.threads, "note": options.note or data["note"]}
-        crashed = set(data["crashed"])
+        data = machines.setdefault(report.key(here), {"machine": here, "note": "", "results": {}, "candle": {}})
+        if options.note is not None:
+            data["note"] = options.note
         for name in names:
             description, how, tests = known[name]
             path = prepare(how, options.work, options.lockstep)
             for test in tests if options.tests is None else options.tests:
-                result = measure(options, name, path, test, crashed) | {"description": description}
-                data["results"][f"{name} {test}"] = result | {"versions": dict(options.versions)}
-                data["crashed"] = sorted(crashed)
+                result = measure(options, name, path, test)
+                data["results"][f"{name} {test}"] = result | about(options, description)
                 raw.write_text(json.dumps(machines, indent=1) + "\n")
             # Of its other architectures candle has no model that reads these files.
             if options.candle and not name.startswith(("qwen", "gemma")):
+                data["candle"].pop(name, None)
                 if (found := measure_candle(options, name, path)) is not None:
-                    data["candle"][name] = found | {"description": description}
+                    data["candle"][name] = found | about(options, description)
             raw.write_text(json.dumps(machines, indent=1) + "\n")
     report.write(machines, list(known), options.out)
 

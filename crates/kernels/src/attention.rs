@@ -18,8 +18,8 @@
 //! L = fma(l, b, L a);   O[d] = fma(o[d], b, O[d] a);   M = M'
 //! ```
 //!
-//! Finally `out[d] = (O[d] + 0) / L`; the addition makes a zero positive, and with it a first chunk's merge changes nothing: it may
-//! be left out. Queries and probabilities stay f32; `k` and `v` are the numbers of the cache, whatever its
+//! Finally `out[d] = (O[d] + 0) / L`; the addition makes a zero positive, and with it a first chunk's merge changes
+//! nothing: it may be left out. Queries and probabilities stay f32; `k` and `v` are the numbers of the cache, whatever its
 //! types: each is exactly one f32 (`crate::kv_cache::number`). All query heads that share
 //! a head of the cache are computed together, as are a few consecutive tokens of a sequence.
 
@@ -162,7 +162,7 @@ fn by_tiles(
     });
 }
 
-/// One task per tile, head of the cache and chunk, then the merging. The same operations as in [`by_tiles`].
+/// One task per tile, head of the cache and chunk, then the merging. The same results as in [`by_tiles`].
 fn by_chunks(
     isa: Isa,
     team: &Team,

@@ -15,7 +15,8 @@
 //!
 //! and for floating-point weights `acc = fma(w, x, acc)`, column by column; for BF16 pair by pair, the second column of
 //! a pair first, and with subnormal numbers taken as zero, which is what x86's instruction for it does (Zen 4 and
-//! Emerald Rapids were tried: 20 million random products and more, the same bits). All instruction sets and all batch sizes compute just this.
+//! Emerald Rapids were tried: 20 million random products and more, the same bits). All instruction sets and all batch
+//! sizes compute just this.
 
 mod gated;
 

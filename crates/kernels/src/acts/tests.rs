@@ -3,12 +3,13 @@ use crate::testing::{Rng, same};
 use crate::{Isa, Team};
 use dequant::{BlockQ8_0, BlockQ8_1, BlockQ8_K, Quantize};
 
-/// Rows that try the quantizers: activations, halves exactly between codes, tiny, huge, zero, infinite.
-fn rows(n_tokens: usize, n_cols: usize) -> Vec<f32> {
+/// Rows that try the quantizers, a kind for each `block` of numbers: activations, halves exactly between codes, tiny, huge,
+/// zero, infinite, and the largest in several places with both signs.
+fn rows(n_tokens: usize, n_cols: usize, block: usize) -> Vec<f32> {
     let mut rng = Rng::new(11);
     let mut x = rng.activations(n_tokens * n_cols);
-    for (i, block) in x.chunks_mut(32).enumerate() {
-        match i % 9 {
+    for (i, block) in x.chunks_mut(block).enumerate() {
+        match i % 10 {
             0 => block.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 2.0),
             1 => block.fill(0.0),
             2 => block.iter_mut().for_each(|x| *x *= 1e-42),
@@ -17,12 +18,16 @@ fn rows(n_tokens: usize, n_cols: usize) -> Vec<f32> {
             5 => {
                 // Codes land on n + 1/2 exactly: the largest is 127.
                 for (j, x) in block.iter_mut().enumerate() {
-                    *x = j as f32 - 15.5;
+                    *x = (j % 32) as f32 - 15.5;
                 }
                 block[3] = 127.0;
                 block[4] = -127.0;
             }
             6 => block.iter_mut().for_each(|x| *x = -x.abs()),
+            7 => {
+                let n = block.len();
+                (block[n - 5], block[n - 3], block[n / 2 + 1]) = (90.0, -90.0, -90.0);
+            }
             _ => {}
         }
     }
@@ -32,7 +37,7 @@ fn rows(n_tokens: usize, n_cols: usize) -> Vec<f32> {
 #[test]
 fn codes_of_32_are_those_of_dequant_on_every_isa() {
     for n_tokens in [1, 2, 4, 5, 6, 7, 14, 20] {
-        let x = rows(n_tokens, 576);
+        let x = rows(n_tokens, 576, 32);
         for isa in Isa::available() {
             let mut acts = Acts::new();
             acts.prepare(isa, &Team::new(1).unwrap(), ActForm::Q8_0Wide.into(), &x, 576);
@@ -54,8 +59,8 @@ fn codes_of_32_are_those_of_dequant_on_every_isa() {
 
 #[test]
 fn codes_of_256_are_those_of_dequant_on_every_isa() {
-    for n_tokens in [1, 3, 5, 7] {
-        let mut x = rows(n_tokens, 768);
+    for n_tokens in [1, 3, 5, 6, 7, 14] {
+        let mut x = rows(n_tokens, 768, 256);
         x[..256].copy_from_slice(&[0.5; 256]);
         x[17] = -0.5; // The first of equals decides the sign of the scale.
         for isa in Isa::available() {
@@ -84,7 +89,7 @@ fn codes_of_256_are_those_of_dequant_on_every_isa() {
 #[test]
 fn derived_arrays_agree_with_the_codes() {
     let (n_tokens, n_cols) = (9, 512);
-    let x = rows(n_tokens, n_cols);
+    let x = rows(n_tokens, n_cols, 256);
     for isa in Isa::available() {
         let mut acts = Acts::new();
         let forms = ActForms::from(ActForm::Q8_0Wide) | ActForm::Q8_K.into();
@@ -135,7 +140,7 @@ fn derived_arrays_agree_with_the_codes() {
 
 #[test]
 fn team_size_does_not_matter_and_memory_is_reused() {
-    let x = rows(70, 512);
+    let x = rows(70, 512, 32);
     let forms: ActForms =
         [ActForm::Q8_0Wide, ActForm::Q8_K, ActForm::F16, ActForm::BF16, ActForm::F32]
             .into_iter()

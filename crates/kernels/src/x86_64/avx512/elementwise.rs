@@ -1,5 +1,5 @@
-//! Operations of [`crate::scalar`] without register tiles, compiled for AVX-512; those that are mostly exponentials by hand, as it
-//! has an instruction for their last steps. The results are the same.
+//! Operations of [`crate::scalar`] without register tiles, compiled for AVX-512. The softmax of attention and SwiGLU, which are
+//! mostly exponentials, are written by hand: there is an instruction for an exponential's last steps. The results are the same.
 #![expect(
     unsafe_code,
     reason = "calls of functions compiled for AVX-512; the proof is an argument"
@@ -84,6 +84,7 @@ pub(crate) fn soften(
 
 /// As [`scalar::elementwise::swiglu_in_place`].
 pub(crate) fn swiglu_in_place(_: Avx512, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "two halves of a product");
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
     fn inner(gate: &mut [f32], up: &[f32]) {
         let (gates, rest) = gate.as_chunks_mut::<BLOCK>();

@@ -20,10 +20,12 @@ pub(crate) fn fill(_: Avx512, part: &mut Part<'_>, rows: Rows<'_>) {
     let long = k == 256;
     let whole = part.codes.len() == n * k && part.d.len() == n;
     assert!(whole && part.minus.len() == n * groups(k), "all that kernels for AVX-512 read");
-    let scales = if long { part.sums16.len() == n * 8 } else { part.s.len() == n };
-    assert!(scales && (!long || part.sums32.len() == n * 4), "sums, scaled or not");
+    let sums = if long { part.sums16.len() == n * 8 } else { part.s.len() == n };
+    assert!(sums && (!long || part.sums32.len() == n * 4), "sums, scaled or not");
     assert!(part.wide.is_empty() && part.lanes.is_empty(), "and nothing else");
-    assert!(rows.n_cols == n_blocks * k && part.tile == TILE, "rows of these blocks");
+    assert!(rows.n_cols == n_blocks * k && (long || k == 32), "rows of these blocks");
+    assert!(part.tile == TILE && part.run == 4, "tiles of six");
+    assert!(part.tokens.start.is_multiple_of(TILE), "whole tiles");
     let tokens = rows.tokens();
     assert!(part.tokens.start <= tokens.start && tokens.end <= part.tokens.end, "its rows");
     let mut first = tokens.start;

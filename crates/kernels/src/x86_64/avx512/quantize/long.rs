@@ -38,7 +38,7 @@ pub(super) unsafe fn tile(row: *const f32, n: usize, n_blocks: usize, to: To) {
         // SAFETY: the caller's promise: the same block of `n` rows, and its places.
         unsafe {
             for (i, of) in of[..n].iter_mut().enumerate() {
-                quantize(row.add((i * n_blocks + block) * 256), of);
+                one_block(row.add((i * n_blocks + block) * 256), of);
             }
             store_codes(&of[..n], to.codes.add(block * 256 * to.t), to);
             for (i, of) in of[..n].iter().enumerate() {
@@ -50,13 +50,13 @@ pub(super) unsafe fn tile(row: *const f32, n: usize, n_blocks: usize, to: To) {
     }
 }
 
-/// Quantizes a block. (What is returned by value is copied.)
+/// Quantizes a block, in place: what is returned by value would be copied, which takes as long as the rest.
 ///
 /// # Safety
 /// It is readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn quantize(x: *const f32, of: &mut Block) {
+unsafe fn one_block(x: *const f32, of: &mut Block) {
     let mut vectors = [_mm512_setzero_ps(); VECTORS];
     let mut max = _mm512_setzero_si512();
     for (i, to) in vectors.iter_mut().enumerate() {
