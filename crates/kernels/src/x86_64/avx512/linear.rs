@@ -16,7 +16,8 @@ use std::ops::Range;
 const TILE: usize = 6;
 
 /// For more tokens than this, weights are unpacked once for all of them. (Unpacking in registers costs little beside six
-/// tokens' products. With minimums in f32 there are too few registers for two groups of rows, so that it never pays.)
+/// tokens' products. What pays is that a panel has two groups: twice as many chains of products that do not wait for each
+/// other, which CPUs with two `vpdpbusd` a clock need.)
 const PANEL_FROM: usize = 20 * TILE;
 
 /// Whether a sum is complete when it is first stored, so that it can be added to what is there.
@@ -45,7 +46,7 @@ pub(crate) fn quant<F: Format>(
     let w = Packed { groups: groups.as_ptr(), group_bytes: n_blocks * F::BYTES };
     // SAFETY: an `Avx512` value proves that the CPU has these instructions; the shapes are checked.
     unsafe {
-        if n_groups == GROUPS && tokens.len() > PANEL_FROM && !F::HEADER.has_m() {
+        if n_groups == GROUPS && tokens.len() > PANEL_FROM {
             panels::<F>(w, acts, tokens, target);
         } else {
             direct::<F>(w, acts, tokens, target);
