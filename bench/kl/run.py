@@ -47,7 +47,7 @@ def models():
 
 
 def text(work):
-    """A file of the golden texts, and a text that never changes."""
+    """A file of the golden texts, and of the license, which changes as little."""
     prompts = json.loads((ROOT / "golden" / "text" / "prompts.json").read_text("utf-8"))
     parts = [*(p["text"] for p in prompts), (ROOT / "golden" / "text" / "rabbit-hole.txt").read_text("utf-8"),
              (ROOT / "LICENSE-APACHE").read_text("utf-8")]

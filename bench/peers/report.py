@@ -61,6 +61,8 @@ def rewrite(folder, order):
 
 
 def write(machines, order, folder):
+    if not any(data["results"] or data["candle"] for data in machines.values()):
+        raise SystemExit("nothing has been measured yet")
     lines = [
         "# Speed beside llama.cpp", "",
         "Written by `bench/peers/run.py`; raw numbers in `results.json`. Tokens per second. `pp512` reads a prompt of",
@@ -74,8 +76,6 @@ def write(machines, order, folder):
         lines += of_machine(data, order, folder)
     if KL.exists():
         lines += kl_table(json.loads(KL.read_text()).values())
-    if not any(data["results"] or data["candle"] for data in machines.values()):
-        raise SystemExit("nothing has been measured yet")
     (folder / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
 

@@ -278,7 +278,8 @@ def main():
     if not options.report:
         options.work.mkdir(parents=True, exist_ok=True)
         options.lockstep = options.lockstep or build_lockstep()
-        options.llama_bench = options.llama_bench or build_llama_bench(options.work)
+        if options.tests != []:
+            options.llama_bench = options.llama_bench or build_llama_bench(options.work)
         options.candle_peer = build_candle() if options.candle else None
         options.versions = {"lockstep": commit()}
         here = machine()

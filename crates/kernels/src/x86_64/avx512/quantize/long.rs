@@ -1,7 +1,7 @@
 //! Blocks of 256 codes, and the sums of 16 and of 32 of them.
 #![expect(unsafe_code, reason = "loads and stores through pointers")]
 
-use super::{TILE, To, store_quads, store_tile};
+use super::{TILE, To, pair, store_quads, store_tile};
 use crate::acts::Pair;
 use crate::scalar::quantize;
 use std::arch::x86_64::*;
@@ -73,8 +73,7 @@ unsafe fn one_block(x: *const f32, of: &mut Block) {
     }
     of.d = d;
     let factor = _mm512_set1_ps(factor);
-    for (codes, pair) in of.codes.iter_mut().zip(vectors.as_chunks::<2>().0) {
-        let [low, high] = pair;
+    for (codes, [low, high]) in of.codes.iter_mut().zip(vectors.as_chunks::<2>().0) {
         let low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(factor, *low)));
         let high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(factor, *high)));
         *codes = _mm256_set_m128i(high, low);
@@ -104,10 +103,9 @@ fn first(vectors: &[__m512; VECTORS], bits: u32) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 fn sums(codes: &[__m256i; 8]) -> __m512i {
     let mut of_sixteen = [_mm512_setzero_si512(); 4];
-    for (sums, pair) in of_sixteen.iter_mut().zip(codes.as_chunks::<2>().0) {
-        let [low, high] = pair;
-        let codes = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(*low), *high);
-        let fours = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), codes);
+    for (sums, [low, high]) in of_sixteen.iter_mut().zip(codes.as_chunks::<2>().0) {
+        let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi8(1));
+        let fours = _mm512_dpbusd_epi32(zero, ones, pair(*low, *high));
         let eights = _mm512_add_epi32(fours, _mm512_shuffle_epi32::<0b10_11_00_01>(fours));
         // The same sum in all four lanes.
         *sums = _mm512_add_epi32(eights, _mm512_shuffle_epi32::<0b01_00_11_10>(eights));
