@@ -8,7 +8,7 @@
 //! codes    [tile][block][quad][t][4]    i8: one 32-bit load repeated in all lanes meets a quad line of weights
 //!       or [tile][block][8 cols][t][8]  i8: two tokens meet two rows (see [`Isa::run`])
 //! wide     [tile][block][pair][t][2]    the same codes as i16, for weights that need 16-bit products
-//! lanes    [tile][block][group][t][2]   i16: sums over a group's columns 0, 1 and 2, 3 (modulo 4)
+//! lanes    [tile][block][group][t][2]   i16: minus the sums over a group's columns 0, 1 and 2, 3 (modulo 4)
 //! minus    [tile][block][group][t]      i32: minus the sum over a group's columns
 //! sums16   [tile][block][8][t][2]       i16: sums over 16 columns; sums32 [tile][block][4][t][2] over 32
 //! d, s     [tile][block][t]             f32
@@ -16,8 +16,8 @@
 //! pairs    [tile][pair][t][2]           bf16
 //! ```
 //!
-//! A product with a bias, `sum (q - b) a`, is `sum q a - b sum a`: that is what `lanes` is for, in the lanes in which
-//! 16-bit products are added up, and `minus`, where 32-bit ones begin. Minimums use `s` or the sums.
+//! A product with a bias, `sum (q - b) a`, is `sum q a - b sum a`: that is what `lanes` is for, where sums of
+//! 16-bit products begin, and `minus`, where 32-bit ones do. Minimums use `s` or the sums.
 
 mod forms;
 mod quantize;

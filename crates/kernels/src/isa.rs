@@ -218,7 +218,7 @@ impl Isa {
     pub(crate) fn groups(self, n_tokens: usize) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) if n_tokens <= self.tile() => 4,
+            Self::Avx512(_) | Self::Avx2(_) if n_tokens <= self.tile() => 4,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => 2,
             _ => 1,

@@ -84,7 +84,7 @@ fn float<W: Float>(isa: Isa, groups: &[u8], acts: &Floats, tokens: Range<usize>,
         Isa::Scalar => scalar::linear::float::<W>(groups, acts, tokens, to.into_sums()),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(token) => {
-            crate::x86_64::linear::float::<W>(token, groups, acts, tokens, to.into_sums());
+            crate::x86_64::float::float::<W>(token, groups, acts, tokens, to.into_sums());
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => {

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod avx512;
 mod dot;
 pub(crate) mod elementwise;
+pub(crate) mod float;
 pub(crate) mod linear;
 pub(crate) mod peak;
 pub(crate) mod quantize;

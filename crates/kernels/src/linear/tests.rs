@@ -123,6 +123,53 @@ fn long_rows_and_many_tokens() {
     }
 }
 
+/// Subnormal weights, activations, products and sums of BF16, each by itself in otherwise ordinary numbers: where they are all
+/// that says that a number has to become zero.
+#[test]
+fn a_single_subnormal_number_of_bf16() {
+    let team = Team::new(1).unwrap();
+    let bf16 = dequant::f32_to_bf16;
+    let tiny = f32::MIN_POSITIVE;
+    // Two columns (weight, activation) of 64; the others' weights are zero.
+    let cases = [
+        // A subnormal operand, whose product would be an ordinary number.
+        [(tiny / 4.0, 2.0_f32.powi(100)), (1.0, 1.0)],
+        [(2.0_f32.powi(100), tiny / 4.0), (1.0, 1.0)],
+        // A subnormal product, exact; then the smallest normal number is added, or nothing is.
+        [(tiny, 0.5), (tiny, 1.0)],
+        [(tiny, 0.5), (0.0, 0.0)],
+        // One that is too small for any number, with and without something to come.
+        [(tiny, tiny), (tiny, 1.0)],
+        [(-tiny, tiny), (0.0, 0.0)],
+        // A subnormal sum of normal products, exact; and what comes after.
+        [(tiny, 1.5), (-tiny, 1.0)],
+        [(-tiny, 1.25), (tiny, 1.0)],
+    ];
+    for pairs in cases {
+        // The second column of a pair is multiplied first.
+        for columns in [[1, 0], [0, 1], [9, 40], [3, 63], [63, 62]] {
+            for more in [None, Some(5)] {
+                let (mut weights, mut x) = (vec![[0, 0]; 64], vec![0.0; 64]);
+                if let Some(column) = more {
+                    (weights[column], x[column]) = (bf16(1.0), tiny);
+                }
+                for (column, (w, a)) in columns.into_iter().zip(pairs) {
+                    (weights[column], x[column]) = (bf16(w), a);
+                }
+                // The row in question is one of many.
+                let mut bytes = [bf16(1.0); 64].as_flattened().repeat(70);
+                bytes[37 * 128..38 * 128].copy_from_slice(weights.as_flattened());
+                let w = Weights::from_bytes(&team, GgmlType::BF16, 70, 64, bytes);
+                for n_tokens in [1, 2, 3, 4, 7] {
+                    let mut all = vec![1.0; 64 * n_tokens];
+                    all[64 * (n_tokens - 1)..].copy_from_slice(&x);
+                    w.check(isas(), &team, &all);
+                }
+            }
+        }
+    }
+}
+
 /// As on the first CPUs with AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[test]

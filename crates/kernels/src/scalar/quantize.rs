@@ -161,7 +161,7 @@ fn store<const K: usize, const GROUPS: usize>(
         }
     }
     if !part.lanes.is_empty() {
-        put(&mut part.lanes[base * GROUPS..], at, t, q.lanes);
+        put(&mut part.lanes[base * GROUPS..], at, t, q.lanes.map(|sums| sums.map(|sum| -sum)));
     }
     if !part.minus.is_empty() {
         let minus = q.lanes.iter().map(|[a, b]| -i32::from(a + b));

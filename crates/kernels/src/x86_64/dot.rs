@@ -50,6 +50,15 @@ pub(super) fn keep(mut sum: __m256i) -> __m256i {
     sum
 }
 
+/// Hides what has happened to the sums from the compiler, which would otherwise hold those of several blocks in registers
+/// that it does not have.
+#[inline]
+pub(super) fn forget(sums: *mut f32) -> *mut f32 {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", in(reg) sums, options(nostack, preserves_flags)) }
+    sums
+}
+
 macro_rules! dpbusd {
     ($(#[$attribute:meta])* $name:ident, $encoding:literal) => {
         $(#[$attribute])*

@@ -3,35 +3,44 @@
 
 #[cfg(test)]
 use super::dot::DpbusdEvex;
-use super::dot::{Dot, Dpbusd, Maddubs};
-use super::tile::{self, Lines, Packed, TileActs, Unpacked};
-use super::unpack::{self, Header};
+use super::dot::{Dot, Dpbusd, Maddubs, forget};
+use super::tile::{self, Packed, Quads, TileActs, Unpacked};
+use super::unpack::{self, Header, Scales};
 use crate::Avx2;
-use crate::acts::{Codes, Floats};
-use crate::format::{CHUNK, Float, FloatKind, Format, ROWS};
+use crate::acts::Codes;
+use crate::format::Format;
 use crate::isa::{Encoding, Vnni256};
 use crate::linear::Sums;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// The largest tile of tokens.
-const MAX_TILE: usize = 6;
+pub(super) const MAX_TILE: usize = 6;
 
-/// Multiplies a group of rows with some tokens in blocks of codes.
+/// Multiplies some groups of rows with some tokens in blocks of codes, one after the other.
 pub(crate) fn quant<F: Format>(
     token: Avx2,
-    group: &[u8],
+    groups: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
     sums: &mut [Sums],
 ) {
-    // SAFETY: an `Avx2` value proves that the CPU has these instructions, as its `Vnni256` does for `vpdpbusd`.
-    unsafe {
-        match token.vnni().map(Vnni256::encoding) {
-            None => products::<F, Maddubs>(group, acts, tokens, sums),
-            Some(Encoding::Vex) => products::<F, Dpbusd>(group, acts, tokens, sums),
-            #[cfg(test)]
-            Some(Encoding::Evex) => products::<F, DpbusdEvex>(group, acts, tokens, sums),
+    let group_bytes = acts.n_blocks() * F::BYTES;
+    assert_eq!(groups.len() * tokens.len(), group_bytes * sums.len(), "sums for all groups");
+    if sums.is_empty() || groups.is_empty() {
+        return;
+    }
+    let each = sums.chunks_exact_mut(tokens.len());
+    for (group, sums) in groups.chunks_exact(group_bytes).zip(each) {
+        let tokens = tokens.clone();
+        // SAFETY: an `Avx2` value proves that the CPU has these instructions, as its `Vnni256` does for `vpdpbusd`.
+        unsafe {
+            match token.vnni().map(Vnni256::encoding) {
+                None => products::<F, Maddubs>(group, acts, tokens, sums),
+                Some(Encoding::Vex) => products::<F, Dpbusd>(group, acts, tokens, sums),
+                #[cfg(test)]
+                Some(Encoding::Evex) => products::<F, DpbusdEvex>(group, acts, tokens, sums),
+            }
         }
     }
 }
@@ -72,7 +81,7 @@ unsafe fn products<F: Format, D: Dot>(
 /// As for [`products`]; `acts` has one token and as many blocks as `group`.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn gemv<F: Format, D: Dot>(group: &[u8], acts: &Codes, sums: &mut Sums) {
-    let mut header = Header::zero();
+    let (mut header, mut scales) = (Header::zero(), Scales::zero());
     let acc = sums.as_mut_ptr();
     for (b, bytes) in group.chunks_exact(F::BYTES).enumerate() {
         let w = Packed(bytes.as_ptr());
@@ -80,19 +89,69 @@ unsafe fn gemv<F: Format, D: Dot>(group: &[u8], acts: &Codes, sums: &mut Sums) {
         unsafe {
             let a = TileActs::new::<F>(acts, b, 0);
             unpack::prefetch(w.0, F::HEADER.n_bytes());
-            header.unpack::<F, D>(w.0);
+            header.unpack::<F>(w.0);
+            scales.unpack::<F, D>(w.0);
             if F::SIGNED && !D::WIDE {
-                tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 0, acc);
-                tile::signed_block::<F, Packed, 1, 1>(w, &header, a, 1, acc);
+                tile::signed_block::<F, Packed, 1, 1>(w, &header, &scales, a, 0, acc);
+                tile::signed_block::<F, Packed, 1, 1>(w, &header, &scales, a, 1, acc);
             } else {
-                tile::block::<F, D, Packed, 1, 1>(w, &header, a, 0, acc);
-                tile::block::<F, D, Packed, 1, 1>(w, &header, a, 1, acc);
+                tile::block::<F, D, Packed, 1, 1>(w, &header, &scales, a, 0, acc);
+                tile::block::<F, D, Packed, 1, 1>(w, &header, &scales, a, 1, acc);
             }
         }
     }
 }
 
-/// Several tokens: a block is unpacked once and meets all tiles.
+/// Chunks that are unpacked together. Blocks of 32 are taken as many at a time: a tile's activations are read in runs that
+/// the CPU fetches ahead, and its sums are visited less often.
+const SPAN: usize = 8;
+
+/// Some blocks, unpacked.
+struct Span {
+    quads: [Quads; SPAN],
+    headers: [Header; SPAN],
+    /// Of the only block, if it has such.
+    scales: Scales,
+}
+
+impl Span {
+    /// Blocks that fit.
+    const fn n_blocks<F: Format, D: Dot>() -> usize {
+        SPAN / Self::quads_of::<F, D>()
+    }
+
+    /// What a block takes of `quads`: weights of 8 bits are widened.
+    const fn quads_of<F: Format, D: Dot>() -> usize {
+        if F::BITS == 8 && !D::WIDE { 2 * F::CHUNKS } else { F::CHUNKS }
+    }
+
+    /// Unpacks at most as many blocks as fit, all of `bytes`.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn unpack<F: Format, D: Dot>(&mut self, bytes: &[u8]) {
+        let quads = self.quads.chunks_exact_mut(Self::quads_of::<F, D>());
+        for ((bytes, quads), header) in
+            bytes.chunks_exact(F::BYTES).zip(quads).zip(&mut self.headers)
+        {
+            let w = Packed(bytes.as_ptr());
+            // SAFETY: `bytes` is a block of `F`.
+            unsafe {
+                header.unpack::<F>(w.0);
+                self.scales.unpack::<F, D>(w.0);
+                if F::BITS == 8 && !D::WIDE {
+                    tile::widen::<F>(w, quads);
+                } else {
+                    unpack_quads::<F, D>(w, quads);
+                }
+            }
+        }
+    }
+}
+
+/// Several tokens: blocks are unpacked once and meet all tiles.
 ///
 /// # Safety
 /// As for [`products`], and its assertions; there is a token.
@@ -103,32 +162,29 @@ unsafe fn gemm<F: Format, D: Dot>(
     tokens: Range<usize>,
     sums: &mut [Sums],
 ) {
-    let mut header = Header::zero();
-    let mut lines = [[_mm256_setzero_si256(); 2]; 64];
-    for (b, bytes) in group.chunks_exact(F::BYTES).enumerate() {
-        let w = Packed(bytes.as_ptr());
-        // SAFETY: `bytes` is a block of `F`.
-        unsafe {
-            header.unpack::<F, D>(w.0);
-            if F::BITS == 8 && !D::WIDE {
-                tile::widen::<F>(w, &mut lines);
-            } else {
-                unpack_lines::<F, D>(w, &mut lines);
-            }
-        }
+    let mut span = Span {
+        quads: [[[_mm256_setzero_si256(); 2]; 8]; SPAN],
+        headers: [Header::zero(); SPAN],
+        scales: Scales::zero(),
+    };
+    let n = const { Span::n_blocks::<F, D>() };
+    for (i, bytes) in group.chunks(n * F::BYTES).enumerate() {
+        let n_blocks = bytes.len() / F::BYTES;
+        // SAFETY: the caller's promise.
+        unsafe { span.unpack::<F, D>(bytes) };
         for first in tokens.clone().step_by(acts.tile) {
             let t = acts.tile_len(first);
             let acc = sums[first - tokens.start..][..t].as_mut_ptr().cast();
-            // SAFETY: `a` is the block's tile of `t` tokens, with as many times 16 sums.
+            // SAFETY: `a` is the blocks' tile of `t` tokens, with as many times 16 sums.
             unsafe {
-                let a = TileActs::new::<F>(acts, b, first);
+                let a = TileActs::new::<F>(acts, i * n, first);
                 match t {
-                    1 => one_tile::<F, D, 1>(&lines, &header, a, acc),
-                    2 => one_tile::<F, D, 2>(&lines, &header, a, acc),
-                    3 => one_tile::<F, D, 3>(&lines, &header, a, acc),
-                    4 => one_tile::<F, D, 4>(&lines, &header, a, acc),
-                    5 => one_tile::<F, D, 5>(&lines, &header, a, acc),
-                    _ => one_tile::<F, D, MAX_TILE>(&lines, &header, a, acc),
+                    1 => one_tile::<F, D, 1>(&span, n_blocks, a, acc),
+                    2 => one_tile::<F, D, 2>(&span, n_blocks, a, acc),
+                    3 => one_tile::<F, D, 3>(&span, n_blocks, a, acc),
+                    4 => one_tile::<F, D, 4>(&span, n_blocks, a, acc),
+                    5 => one_tile::<F, D, 5>(&span, n_blocks, a, acc),
+                    _ => one_tile::<F, D, MAX_TILE>(&span, n_blocks, a, acc),
                 }
             }
         }
@@ -136,11 +192,11 @@ unsafe fn gemm<F: Format, D: Dot>(
 }
 
 /// # Safety
-/// `w` is a block of `F`.
+/// `w` is a block of `F`, of at least as many chunks as there are quads for.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack_lines<F: Format, D: Dot>(w: Packed, lines: &mut Lines) {
-    for (c, lines) in lines.as_chunks_mut::<8>().0.iter_mut().take(F::CHUNKS).enumerate() {
+unsafe fn unpack_quads<F: Format, D: Dot>(w: Packed, quads: &mut [Quads]) {
+    for (c, lines) in quads.iter_mut().enumerate() {
         for half in 0..2 {
             // SAFETY: the caller's promise.
             let quads: [__m256i; 8] = unsafe { tile::Source::<F>::chunk::<D>(w, c, half) };
@@ -151,130 +207,33 @@ unsafe fn unpack_lines<F: Format, D: Dot>(w: Packed, lines: &mut Lines) {
     }
 }
 
-/// One block of one tile: continues the sums.
+/// The blocks of a span, one tile: continues the sums.
 ///
 /// # Safety
-/// As for [`products`]. `lines`, `header` and `a` (of `T` tokens) are of the same block; `acc` holds 16 sums of each token.
+/// As for [`products`]. `span` has `n_blocks` blocks, of which `a` (of `T` tokens) is the first; `acc` holds 16 sums of each
+/// token.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_tile<F: Format, D: Dot, const T: usize>(
-    lines: &Lines,
-    header: &Header,
-    a: TileActs,
+    span: &Span,
+    n_blocks: usize,
+    mut a: TileActs,
     acc: *mut f32,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if D::WIDE || !F::SIGNED {
-            tile::block::<F, D, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
-        } else if F::BITS == 8 {
-            tile::wide_block::<F, T>(lines, header, a, acc);
-        } else {
-            tile::signed_block::<F, Unpacked<'_>, T, 2>(Unpacked(lines), header, a, 0, acc);
-        }
-    }
-}
-
-/// Multiplies a group of rows of floating-point weights with some tokens.
-pub(crate) fn float<W: Float>(
-    _: Avx2,
-    group: &[u8],
-    acts: &Floats,
-    tokens: Range<usize>,
-    sums: &mut [Sums],
-) {
-    let n_units = acts.n_cols / W::UNIT;
-    assert_eq!(group.len(), n_units * W::UNIT_BYTES, "a group of the activations' columns");
-    assert_eq!(acts.values.len(), acts.n_cols * acts.n_tokens, "activations as numbers");
-    assert_eq!(sums.len(), tokens.len(), "sums for every token");
-    assert!(acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile), "begins at a tile");
-    assert!(tokens.end <= acts.n_tokens, "tokens that there are");
-    // SAFETY: an `Avx2` value proves that the CPU has these instructions; the shapes are checked.
-    unsafe { float_gemm::<W>(group, acts, tokens, sums) };
-}
-
-/// 32 columns (fewer at the end) are converted once and meet all tiles.
-///
-/// # Safety
-/// As the assertions of [`float`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn float_gemm<W: Float>(
-    group: &[u8],
-    acts: &Floats,
-    tokens: Range<usize>,
-    sums: &mut [Sums],
-) {
-    let mut columns = [[_mm256_setzero_ps(); 2]; CHUNK];
-    for (b, bytes) in group.chunks(CHUNK / W::UNIT * W::UNIT_BYTES).enumerate() {
-        unpack::prefetch(bytes.as_ptr(), bytes.len());
-        let n = bytes.len() / (ROWS * W::BYTES);
-        let units = bytes.chunks_exact(W::UNIT_BYTES).zip(columns.chunks_exact_mut(W::UNIT));
-        for (unit, columns) in units {
-            let (low, high) = unit.split_at(8 * W::UNIT * W::BYTES);
-            // SAFETY: 8 rows of a unit each.
-            unsafe {
-                if let [first, second] = columns {
-                    let (low, high) = (low.as_ptr(), high.as_ptr());
-                    // Of a pair, the second column is multiplied first.
-                    [first[0], second[0]] = unpack::bf16_pair(low).map(|w| flush(w));
-                    [first[1], second[1]] = unpack::bf16_pair(high).map(|w| flush(w));
-                } else {
-                    let w = [low.as_ptr(), high.as_ptr()].map(|w| unpack::floats(W::KIND, w));
-                    columns[0] = w;
-                }
-            }
-        }
-        for first in tokens.clone().step_by(acts.tile) {
-            let t = acts.tile_len(first);
-            let tile = &acts.tile(b * CHUNK, first)[..n * t];
-            let (w, sums) = (&columns[..n], &mut sums[first - tokens.start..][..t]);
-            match t {
-                1 => float_tile::<W, 1>(w, tile, sums),
-                2 => float_tile::<W, 2>(w, tile, sums),
-                3 => float_tile::<W, 3>(w, tile, sums),
-                4 => float_tile::<W, 4>(w, tile, sums),
-                5 => float_tile::<W, 5>(w, tile, sums),
-                _ => float_tile::<W, MAX_TILE>(w, tile, sums),
-            }
-        }
-    }
-}
-
-/// Up to 32 columns of one tile: continues the sums.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn float_tile<W: Float, const T: usize>(w: &[[__m256; 2]], x: &[f32], sums: &mut [Sums]) {
-    let Some(sums) = sums.first_chunk_mut::<T>() else { return };
-    let mut acc = [[_mm256_setzero_ps(); 2]; T];
-    for (acc, sums) in acc.iter_mut().zip(&*sums) {
-        // SAFETY: 8 numbers each.
-        *acc = unsafe { [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums[8..].as_ptr())] };
-    }
-    for (w, x) in w.iter().zip(x.as_chunks::<T>().0) {
-        for (acc, x) in acc.iter_mut().zip(x) {
-            let x = _mm256_broadcast_ss(x);
-            *acc = [_mm256_fmadd_ps(w[0], x, acc[0]), _mm256_fmadd_ps(w[1], x, acc[1])];
-            if W::KIND == FloatKind::BF16 {
-                *acc = [flush(acc[0]), flush(acc[1])];
-            }
-        }
-    }
-    for (acc, sums) in acc.iter().zip(sums) {
-        // SAFETY: 8 numbers each.
+    let scales = &span.scales;
+    let quads = span.quads.chunks_exact(const { Span::quads_of::<F, D>() });
+    for (quads, header) in quads.zip(&span.headers).take(n_blocks) {
+        let (w, acc) = (Unpacked(quads), forget(acc));
+        // SAFETY: the caller's promise.
         unsafe {
-            _mm256_storeu_ps(sums.as_mut_ptr(), acc[0]);
-            _mm256_storeu_ps(sums[8..].as_mut_ptr(), acc[1]);
+            if D::WIDE || !F::SIGNED {
+                tile::block::<F, D, Unpacked<'_>, T, 2>(w, header, scales, a, 0, acc);
+            } else if F::BITS == 8 {
+                tile::wide_block::<F, T>(quads, header, scales, a, acc);
+            } else {
+                tile::signed_block::<F, Unpacked<'_>, T, 2>(w, header, scales, a, 0, acc);
+            }
         }
+        a = a.next::<F>(T);
     }
-}
-
-/// As [`crate::math::flush`].
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn flush(x: __m256) -> __m256 {
-    let sign = _mm256_set1_ps(-0.0);
-    let magnitude = _mm256_andnot_ps(sign, x);
-    // Not below: a NaN stays.
-    let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(f32::MIN_POSITIVE));
-    _mm256_and_ps(x, _mm256_or_ps(sign, normal))
 }

@@ -3,7 +3,7 @@
 //! Rows are lanes. A quad line of codes (unsigned) meets 4 activations (signed) repeated in all lanes in
 //! `vpmaddubsw`, which adds pairs of products in 16 bits; [`span`] of them are added up in 16 bits before `vpmaddwd`
 //! multiplies with the integer scales and widens. Sums with a bias may wrap around on the way: the bias is
-//! subtracted modulo 2^16, and the true result fits.
+//! subtracted modulo 2^16, before anything is added, and the true result fits.
 //!
 //! Signed bytes leave no room for that: `vpsignb` moves the weight's sign to the activation, and every sum is widened at
 //! once. For several tokens and weights of 8 bits: weights and activations as 16-bit pairs in `vpmaddwd`, which takes
@@ -15,7 +15,7 @@
 #![expect(clippy::needless_range_loop, reason = "the loops number registers")]
 
 use super::dot::{Dot, Maddubs, bias, keep};
-use super::unpack::{self, Header};
+use super::unpack::{self, Header, Scales};
 use crate::acts::{self, Codes, Pair};
 use crate::format::{CHUNK, Format, ROWS, chunk_bytes};
 use std::arch::x86_64::*;
@@ -55,7 +55,7 @@ impl TileActs {
             && (D::WIDE || F::BIAS == 0 || acts.lanes.len() == n * F::K / F::GROUP)
     }
 
-    /// The tile that begins at token `first`, in block `block`.
+    /// The tile that begins at token `first`, from block `block` on.
     #[inline]
     pub(super) fn new<F: Format>(acts: &Codes, block: usize, first: usize) -> Self {
         let at = acts.base(block, first);
@@ -64,6 +64,16 @@ impl TileActs {
             tile: acts::TileActs::new::<F>(acts, block, first),
             wide: acts.wide.as_ptr().wrapping_add(at * F::K / 2),
             lanes: acts.lanes.as_ptr().wrapping_add(at * (F::K / F::GROUP)),
+        }
+    }
+
+    /// The same tile of `t` tokens, one block on.
+    #[inline]
+    pub(super) fn next<F: Format>(self, t: usize) -> Self {
+        Self {
+            tile: self.tile.next::<F>(t),
+            wide: self.wide.wrapping_add(t * F::K / 2),
+            lanes: self.lanes.wrapping_add(t * (F::K / F::GROUP)),
         }
     }
 }
@@ -121,19 +131,19 @@ impl<F: Format> Source<F> for Packed {
     }
 }
 
-/// A block unpacked into quad lines.
-pub(super) type Lines = [[__m256i; 2]; 64];
+/// 32 columns unpacked into quad lines.
+pub(super) type Quads = [[__m256i; 2]; 8];
 
 /// A block unpacked before, for the same [`Dot`].
 #[derive(Clone, Copy)]
-pub(super) struct Unpacked<'a>(pub(super) &'a Lines);
+pub(super) struct Unpacked<'a>(pub(super) &'a [Quads]);
 
 impl<'a, F: Format> Source<F> for Unpacked<'a> {
-    type Chunk = (&'a [[__m256i; 2]; 8], usize);
+    type Chunk = (&'a Quads, usize);
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn chunk<D: Dot>(self, chunk: usize, half: usize) -> Self::Chunk {
-        (&self.0.as_chunks::<8>().0[chunk], half)
+        (&self.0[chunk], half)
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -152,6 +162,7 @@ impl<'a, F: Format> Source<F> for Unpacked<'a> {
 pub(super) unsafe fn block<F: Format, D: Dot, S: Source<F>, const T: usize, const R: usize>(
     w: S,
     header: &Header,
+    scales: &Scales,
     a: TileActs,
     half: usize,
     acc: *mut f32,
@@ -183,15 +194,14 @@ pub(super) unsafe fn block<F: Format, D: Dot, S: Source<F>, const T: usize, cons
                     }
                 }
             }
-            // SAFETY: the caller's promise.
-            unsafe { add_scaled::<F, D, T, R>(&mut total, sums, header, a, j, half) };
+            add_scaled::<F, D, T, R>(&mut total, sums, scales, j, half);
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { step::<F, T, R>(&total, header, a, half, acc) };
+    unsafe { step::<F, T, R>(&total, header, scales, a, half, acc) };
 }
 
-/// What the sums of sub-block `j` begin with: zero, or minus the bias times the sum of the activations.
+/// What the sums of a span of sub-block `j` begin with: zero, or minus the bias times the sum of the activations.
 ///
 /// # Safety
 /// As for [`block`].
@@ -223,39 +233,31 @@ unsafe fn start<F: Format, D: Dot, const T: usize, const R: usize>(
             *sums = [minus; R];
         }
     }
-    sums
-}
-
-/// Adds the sums of a span of sub-block `j`, without the bias, times the integer scales.
-///
-/// # Safety
-/// As for [`block`].
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn add_scaled<F: Format, D: Dot, const T: usize, const R: usize>(
-    total: &mut [[__m256i; R]; T],
-    mut sums: [[__m256i; R]; T],
-    header: &Header,
-    a: TileActs,
-    j: usize,
-    half: usize,
-) {
     if !D::WIDE && F::BIAS > 0 {
         for (t, sums) in sums.iter_mut().enumerate() {
             // SAFETY: group `j` of token `t`.
-            let lanes = unsafe { broadcast(a.lanes.add(j * T + t)) };
-            let bias = times_bias::<F>(lanes);
-            for sum in sums {
-                *sum = _mm256_sub_epi16(*sum, bias);
-            }
+            *sums = [times_bias::<F>(unsafe { broadcast(a.lanes.add(j * T + t)) }); R];
         }
     }
+    sums
+}
+
+/// Adds the sums of a span of sub-block `j` times the integer scales.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_scaled<F: Format, D: Dot, const T: usize, const R: usize>(
+    total: &mut [[__m256i; R]; T],
+    sums: [[__m256i; R]; T],
+    scales: &Scales,
+    j: usize,
+    half: usize,
+) {
     for (total, sums) in total.iter_mut().zip(sums) {
         for r in 0..R {
             let scaled = match (D::WIDE, F::HEADER.has_scales()) {
-                (true, true) => _mm256_mullo_epi32(sums[r], header.scales[j][half + r]),
+                (true, true) => _mm256_mullo_epi32(sums[r], scales.scales[j][half + r]),
                 (true, false) => sums[r],
-                (false, true) => _mm256_madd_epi16(sums[r], header.scales[j][half + r]),
+                (false, true) => _mm256_madd_epi16(sums[r], scales.scales[j][half + r]),
                 (false, false) => _mm256_madd_epi16(sums[r], _mm256_set1_epi16(1)),
             };
             total[r] = _mm256_add_epi32(total[r], scaled);
@@ -284,6 +286,7 @@ fn times_bias<F: Format>(lanes: __m256i) -> __m256i {
 unsafe fn step<F: Format, const T: usize, const R: usize>(
     total: &[[__m256i; R]; T],
     header: &Header,
+    scales: &Scales,
     a: TileActs,
     half: usize,
     acc: *mut f32,
@@ -310,7 +313,7 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
                 for j in 0..F::K / F::GROUP / 2 {
                     // SAFETY: pair `j` of sums of token `t`.
                     let sums = unsafe { broadcast(a.tile.sums.add(j * T + t)) };
-                    mins = _mm256_add_epi32(mins, _mm256_madd_epi16(header.mins[j][h], sums));
+                    mins = _mm256_add_epi32(mins, _mm256_madd_epi16(scales.mins[j][h], sums));
                 }
                 let mins = _mm256_mul_ps(_mm256_cvtepi32_ps(mins), header.m[h]);
                 acc = _mm256_fnmadd_ps(mins, d, acc);
@@ -330,6 +333,7 @@ unsafe fn step<F: Format, const T: usize, const R: usize>(
 pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const R: usize>(
     w: S,
     header: &Header,
+    scales: &Scales,
     a: TileActs,
     half: usize,
     acc: *mut f32,
@@ -340,7 +344,7 @@ pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const
             // SAFETY: the caller's promise.
             let chunk = unsafe { w.chunk::<Maddubs>(c, half + r) };
             let scale = if F::HEADER.has_scales() {
-                header.scales[c * CHUNK / F::GROUP][half + r]
+                scales.scales[c * CHUNK / F::GROUP][half + r]
             } else {
                 _mm256_set1_epi16(1)
             };
@@ -360,16 +364,16 @@ pub(super) unsafe fn signed_block<F: Format, S: Source<F>, const T: usize, const
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { step::<F, T, R>(&total, header, a, half, acc) };
+    unsafe { step::<F, T, R>(&total, header, scales, a, half, acc) };
 }
 
 /// Widens a block of 8-bit weights to pair lines: pairs `2 i` and `2 i + 1` of columns from quad `i`.
 ///
 /// # Safety
-/// `w` is a block of `F`, of 8 bits.
+/// `w` is a block of `F`, of 8 bits; there are at most twice as many lines as it has quads.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64]) {
+pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [Quads]) {
     // A byte into the upper half of its 16-bit lane, from where it is shifted down with its sign.
     let z = -128;
     let low = _mm256_setr_epi8(
@@ -377,7 +381,8 @@ pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64])
         12, z, 13,
     );
     let high = _mm256_add_epi8(low, _mm256_set1_epi16(0x0200));
-    for (c, lines) in lines.as_chunks_mut::<16>().0.iter_mut().take(F::CHUNKS).enumerate() {
+    for (c, lines) in lines.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        let lines = lines.as_flattened_mut();
         for half in 0..2 {
             // SAFETY: the caller's promise.
             let quads: [__m256i; 8] = unsafe { Source::<F>::chunk::<Maddubs>(w, c, half) };
@@ -392,18 +397,19 @@ pub(super) unsafe fn widen<F: Format>(w: Packed, lines: &mut [[__m256i; 2]; 64])
 /// One block of `T` tokens, for weights of 8 bits that [`widen`] has unpacked.
 ///
 /// # Safety
-/// `lines` and `header` are of a block of `F`, of 32 columns; `a` is a tile of `T` tokens with wide codes; `acc` holds 16
+/// `lines` and `header` are of a block of `F`, all of it; `a` is a tile of `T` tokens with wide codes; `acc` holds 16
 /// sums of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn wide_block<F: Format, const T: usize>(
-    lines: &Lines,
+    lines: &[Quads],
     header: &Header,
+    scales: &Scales,
     a: TileActs,
     acc: *mut f32,
 ) {
     let mut total = [[_mm256_setzero_si256(); 2]; T];
-    for (pair, w) in lines.iter().enumerate().take(F::K / 2) {
+    for (pair, w) in lines.as_flattened().iter().enumerate() {
         for (t, total) in total.iter_mut().enumerate() {
             // SAFETY: pair `pair` of token `t`.
             let a = unsafe { broadcast(a.wide.add(pair * T + t)) };
@@ -413,5 +419,5 @@ pub(super) unsafe fn wide_block<F: Format, const T: usize>(
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { step::<F, T, 2>(&total, header, a, 0, acc) };
+    unsafe { step::<F, T, 2>(&total, header, scales, a, 0, acc) };
 }

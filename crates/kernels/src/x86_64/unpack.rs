@@ -240,13 +240,18 @@ pub(super) unsafe fn bf16_pair(from: *const u8) -> [__m256; 2] {
     [_mm256_castsi256_ps(second), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))]
 }
 
-/// A header in the form that the micro-kernels use. The first index is the sub-block (or pair of them), the second
-/// the half of the rows.
+/// A block's numbers in the form that the micro-kernels use. The index is the half of the rows.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
     pub(super) d: [__m256; 2],
     /// Minimums or their scales.
     pub(super) m: [__m256; 2],
+}
+
+/// The integers beside them, where a format has some. The first index is the sub-block (or pair of them), the second the half
+/// of the rows.
+#[derive(Clone, Copy)]
+pub(super) struct Scales {
     /// Integer scales, each a 32-bit lane or, for sums of 16 bits, twice in it.
     pub(super) scales: [[__m256i; 2]; 16],
     /// Integer minimums of two sub-blocks, as the halves of a 32-bit lane.
@@ -258,17 +263,16 @@ impl Header {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn zero() -> Self {
-        let (zero, floats) = (_mm256_setzero_si256(), _mm256_setzero_ps());
-        Self { d: [floats; 2], m: [floats; 2], scales: [[zero; 2]; 16], mins: [[zero; 2]; 8] }
+        Self { d: [_mm256_setzero_ps(); 2], m: [_mm256_setzero_ps(); 2] }
     }
 
-    /// Unpacks a block's header.
+    /// Unpacks a block's numbers.
     ///
     /// # Safety
     /// `block` points to a block of format `F`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn unpack<F: Format, D: Dot>(&mut self, block: *const u8) {
+    pub(super) unsafe fn unpack<F: Format>(&mut self, block: *const u8) {
         let kind = F::HEADER;
         // SAFETY: all offsets are inside the header, see `crate::format`.
         unsafe {
@@ -279,7 +283,29 @@ impl Header {
             if kind.has_m() || kind.has_mins() {
                 self.m = [halves(block.add(32)), halves(block.add(48))];
             }
-            match kind {
+        }
+    }
+}
+
+impl Scales {
+    /// Zero everywhere.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn zero() -> Self {
+        let zero = _mm256_setzero_si256();
+        Self { scales: [[zero; 2]; 16], mins: [[zero; 2]; 8] }
+    }
+
+    /// Unpacks a block's integers.
+    ///
+    /// # Safety
+    /// `block` points to a block of format `F`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn unpack<F: Format, D: Dot>(&mut self, block: *const u8) {
+        // SAFETY: all offsets are inside the header, see `crate::format`.
+        unsafe {
+            match F::HEADER {
                 HeaderKind::Plain | HeaderKind::PlainMin | HeaderKind::Exponent => {}
                 HeaderKind::Signed8 | HeaderKind::Signed8x8 => {
                     for (j, scales) in self.scales.iter_mut().take(F::K / F::GROUP).enumerate() {

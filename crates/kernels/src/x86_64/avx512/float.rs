@@ -39,13 +39,8 @@ pub(crate) fn float<W: Float>(
     }
     if W::KIND == FloatKind::BF16 {
         let Some(bf16) = token.bf16() else {
-            // AVX2 does it as well, one group at a time.
-            let each = target.into_sums().chunks_exact_mut(tokens.len());
-            for (group, sums) in groups.chunks_exact(group_bytes).zip(each) {
-                let tokens = tokens.clone();
-                crate::x86_64::linear::float::<W>(token.avx2(), group, acts, tokens, sums);
-            }
-            return;
+            let sums = target.into_sums();
+            return crate::x86_64::float::float::<W>(token.avx2(), groups, acts, tokens, sums);
         };
         return pairs(bf16, groups, acts, tokens, target);
     }
