@@ -94,7 +94,10 @@ unsafe fn gemv<F: Format, D: Dot>(group: &[u8], acts: &Codes, sums: &mut Sums) {
             if F::SIGNED && !D::WIDE {
                 tile::signed_block::<F, Packed, 1, 1>(w, &header, &scales, a, 0, acc);
                 tile::signed_block::<F, Packed, 1, 1>(w, &header, &scales, a, 1, acc);
+            } else if F::BITS != 5 {
+                tile::block::<F, D, Packed, 1, 2>(w, &header, &scales, a, 0, acc);
             } else {
+                // Where codes take many steps to unpack, there are registers for half of the rows.
                 tile::block::<F, D, Packed, 1, 1>(w, &header, &scales, a, 0, acc);
                 tile::block::<F, D, Packed, 1, 1>(w, &header, &scales, a, 1, acc);
             }
