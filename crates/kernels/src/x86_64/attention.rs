@@ -4,7 +4,8 @@
 //! queries shares the conversion of the cache's numbers.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2, and loads through pointers")]
 
-use super::unpack::halves;
+use super::dot::forget;
+use super::unpack::{fetch, halves};
 use crate::Avx2;
 use crate::attention::CHUNK;
 use crate::attention::frame::{self, Values};
@@ -15,6 +16,10 @@ use std::ops::Range;
 
 /// Queries of a register tile.
 const TILE: usize = 6;
+/// How far ahead of its use a cache is fetched for few queries, whose arithmetic is soon done, in bytes.
+const AHEAD: usize = 4096;
+/// The most queries that are few.
+const FEW: usize = 3;
 
 /// Numbers of the cache, 8 at a time.
 pub(crate) trait Eight: Number {
@@ -135,6 +140,9 @@ unsafe fn score<T: Eight, const Q: usize, const B: usize>(
                 // SAFETY: line `d` of the block, dimension `d` of each query.
                 unsafe {
                     let line = codes.add((b * dk + d) * BLOCK * T::BYTES);
+                    if Q <= FEW {
+                        fetch(line.wrapping_add(AHEAD));
+                    }
                     let k =
                         [T::load(line, of_block[0]), T::load(line.add(8 * T::BYTES), of_block[1])];
                     for (i, acc) in acc.iter_mut().enumerate() {
@@ -167,15 +175,16 @@ pub(crate) fn values<T: Eight>(
     seen: &[Range<usize>],
     out: &mut [f32],
 ) {
-    let tile = if seen.len().is_multiple_of(3) || seen.len() < 4 { 3 } else { 4 };
-    frame::values::<T>(p, values, dv, seen, out, tile, |v| {
+    frame::values::<T>(p, values, dv, seen, out, TILE, |v| {
         // SAFETY: an `Avx2` value proves that the CPU has these instructions; as many queries.
         unsafe {
             match v.n_queries() {
                 1 => weigh::<T, 1, 8>(v),
                 2 => weigh::<T, 2, 4>(v),
                 3 => weigh::<T, 3, 4>(v),
-                _ => weigh::<T, 4, 2>(v),
+                4 => weigh::<T, 4, 2>(v),
+                5 => weigh::<T, 5, 2>(v),
+                _ => weigh::<T, TILE, 2>(v),
             }
         }
     });
@@ -219,9 +228,8 @@ unsafe fn vectors<T: Eight, const Q: usize, const D: usize>(values: &mut Values<
         }
         for pos in range {
             let first = pos * values.dv() + d;
-            let mut weights = [_mm256_setzero_ps(); Q];
-            for (i, weight) in weights.iter_mut().enumerate() {
-                *weight = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
+            if Q <= FEW {
+                fetch(values.codes().wrapping_add(first * T::BYTES + AHEAD));
             }
             let mut scale = _mm256_setzero_ps();
             for j in 0..D {
@@ -229,8 +237,11 @@ unsafe fn vectors<T: Eight, const Q: usize, const D: usize>(values: &mut Values<
                     scale = broadcast(values.scales().add((first + 8 * j) / GROUP * 2));
                 }
                 let v = T::load(values.codes().add((first + 8 * j) * T::BYTES), scale);
-                for (acc, weight) in acc.iter_mut().zip(weights) {
-                    acc[j] = _mm256_fmadd_ps(weight, v, acc[j]);
+                // Where there are no registers for the probabilities, they are loaded each time.
+                let p = if Q * (D + 1) < 15 { p } else { forget(p.cast_mut()).cast_const() };
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let p = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
+                    acc[j] = _mm256_fmadd_ps(p, v, acc[j]);
                 }
             }
         }

@@ -50,13 +50,13 @@ pub(super) fn keep(mut sum: __m256i) -> __m256i {
     sum
 }
 
-/// Hides what has happened to the sums from the compiler, which would otherwise hold those of several blocks in registers
-/// that it does not have.
+/// The same pointer, of which the compiler knows nothing: it would otherwise hold the numbers there in registers that it does
+/// not have.
 #[inline]
-pub(super) fn forget(sums: *mut f32) -> *mut f32 {
+pub(super) fn forget(mut numbers: *mut f32) -> *mut f32 {
     // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", in(reg) sums, options(nostack, preserves_flags)) }
-    sums
+    unsafe { asm!("/* {0} */", inout(reg) numbers, options(nostack, preserves_flags)) }
+    numbers
 }
 
 macro_rules! dpbusd {

@@ -46,7 +46,7 @@ pub(super) fn prefetch_one_of<const STREAMS: usize>(stream: *const u8, at: usize
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn fetch(line: *const u8) {
+pub(super) fn fetch(line: *const u8) {
     #[allow(unused_unsafe, reason = "safe from some version of the standard library on")]
     // SAFETY: a hint, for any address.
     unsafe {
