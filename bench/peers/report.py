@@ -42,7 +42,7 @@ def percent(share):
 
 
 # What a family and model of CPU is called.
-CORES = {(25, 17): "Zen 4", (26, 2): "Zen 5", (6, 207): "Emerald Rapids", (6, 143): "Sapphire Rapids"}
+CORES = {(25, 1): "Zen 3", (25, 17): "Zen 4", (26, 2): "Zen 5", (6, 207): "Emerald Rapids", (6, 143): "Sapphire Rapids"}
 
 
 def key(machine):
