@@ -18,7 +18,7 @@ use std::ops::Range;
 /// 16 weights, or sums.
 type Sixteen = [__m256; 2];
 
-/// Multiplies some groups of rows with some tokens. `sums` are zeros, a group's one behind the other.
+/// Multiplies some groups of rows with some tokens. A group's `sums` lie one behind the other.
 pub(crate) fn float<W: Float>(
     _: Avx2,
     groups: &[u8],
@@ -44,7 +44,6 @@ pub(crate) fn float<W: Float>(
         forget_subnormals();
         all.multiply::<W, false>(sums);
         if met_subnormals(sums) {
-            sums.fill([0.0; 16]);
             all.multiply::<W, true>(sums);
         }
     }
@@ -91,7 +90,7 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    /// Continues the sums, tile by tile; with `FLUSH`, what is subnormal is zero.
+    /// Stores all sums, tile by tile; with `FLUSH`, what is subnormal is zero.
     ///
     /// # Safety
     /// The CPU has AVX2; as the assertions of [`float`].
@@ -169,7 +168,7 @@ unsafe fn unit_of<W: Float, const FLUSH: bool>(from: *const u8) -> [Sixteen; 2] 
     }
 }
 
-/// Continues the sums of `T` tokens and `G` groups.
+/// Stores the sums of `T` tokens and `G` groups.
 ///
 /// # Safety
 /// `groups` points to as many groups of `n_bytes`, with as many columns as `x` has of each token; `to` to `T` sums of each,
@@ -183,12 +182,6 @@ unsafe fn stream<W: Float, const FLUSH: bool, const T: usize, const G: usize>(
     x: &[f32],
 ) {
     let mut sums = [[[_mm256_setzero_ps(); 2]; T]; G];
-    for (g, sums) in sums.iter_mut().enumerate() {
-        for (t, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *sum = load(unsafe { &*to.add(g * stride + t) });
-        }
-    }
     for (i, x) in x.chunks_exact(T * W::UNIT).enumerate() {
         for (g, sums) in sums.iter_mut().enumerate() {
             let at = i * W::UNIT_BYTES;
@@ -224,13 +217,6 @@ fn step<const FLUSH: bool, const T: usize>(w: &Sixteen, x: &[f32; T], sums: &mut
             *sum = [flush(sum[0]), flush(sum[1])];
         }
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn load(from: &Sums) -> Sixteen {
-    // SAFETY: 8 numbers each.
-    unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())] }
 }
 
 #[inline]

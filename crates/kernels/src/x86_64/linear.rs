@@ -27,6 +27,11 @@ pub(crate) fn quant<F: Format>(
 ) {
     let group_bytes = acts.n_blocks() * F::BYTES;
     assert_eq!(groups.len() * tokens.len(), group_bytes * sums.len(), "sums for all groups");
+    assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
+    assert!(
+        acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile),
+        "tokens begin at a tile"
+    );
     if sums.is_empty() || groups.is_empty() {
         return;
     }
@@ -45,27 +50,19 @@ pub(crate) fn quant<F: Format>(
     }
 }
 
+/// The products of one group.
+///
 /// # Safety
-/// The CPU has AVX2 and the instruction of `D`.
+/// The CPU has AVX2 and the instruction of `D`; as the assertions of [`quant`]: `group` has the activations' blocks, there is a
+/// sum for each of the tokens.
 unsafe fn products<F: Format, D: Dot>(
     group: &[u8],
     acts: &Codes,
     tokens: Range<usize>,
     sums: &mut [Sums],
 ) {
-    let n_blocks = acts.n_blocks();
-    assert_eq!(group.len(), n_blocks * F::BYTES, "a group of the activations' blocks");
-    assert_eq!(sums.len(), tokens.len(), "sums for every token");
-    assert!(acts.k == F::K && tokens.end <= acts.n_tokens, "activations for these weights");
-    assert!(
-        acts.tile <= MAX_TILE && tokens.start.is_multiple_of(acts.tile),
-        "tokens begin at a tile"
-    );
     assert!(TileActs::complete::<F, D>(acts), "all that the format needs");
-    if tokens.is_empty() || n_blocks == 0 {
-        return;
-    }
-    // SAFETY: the caller's promise; the shapes are checked.
+    // SAFETY: the caller's promise.
     unsafe {
         if acts.n_tokens == 1 {
             gemv::<F, D>(group, acts, &mut sums[0]);
@@ -157,7 +154,7 @@ impl Span {
 /// Several tokens: blocks are unpacked once and meet all tiles.
 ///
 /// # Safety
-/// As for [`products`], and its assertions; there is a token.
+/// As for [`products`]; there is a token.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn gemm<F: Format, D: Dot>(
     group: &[u8],
