@@ -1,4 +1,6 @@
 //! Every feature of every architecture matters: without it the logits are others.
+// Longer than 600 lines because its two tables, the features that can be switched off and the models that have them, are read
+// side by side: a feature is an entry in both.
 
 use super::{Pass, Workspace};
 use crate::arch::{Act, Arch, NormKind, Sum};
