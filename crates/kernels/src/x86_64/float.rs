@@ -49,6 +49,9 @@ pub(crate) fn float<W: Float>(
     }
 }
 
+/// Tokens of a tile of activations. Three tiles are multiplied as two of six tokens, which fill the registers.
+const TILE: usize = 4;
+
 /// The exception that MXCSR notes when an operand was subnormal.
 const DENORMAL: u32 = 1 << 1;
 
@@ -96,20 +99,43 @@ impl All<'_> {
     /// The CPU has AVX2; as the assertions of [`float`].
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn multiply<W: Float, const FLUSH: bool>(&self, sums: &mut [Sums]) {
-        let tokens = self.tokens.clone();
-        for first in tokens.clone().step_by(self.acts.tile) {
-            let x = self.acts.tile(0, first);
+        let (tokens, acts) = (self.tokens.clone(), self.acts);
+        // Two columns of BF16 at once would not leave the registers for it.
+        let sixes = W::UNIT == 1 && acts.tile == TILE;
+        let mut first = tokens.start;
+        while first < tokens.end {
             let to = sums[first - tokens.start..].as_mut_ptr();
-            // SAFETY: the tile's activations, and the first group's sums.
+            let six = sixes && tokens.end - first >= 3 * TILE;
+            // SAFETY: the tiles' activations, and the first group's sums.
             unsafe {
-                match self.acts.tile_len(first) {
-                    1 => self.tile::<W, FLUSH, 1, 4>(x, to),
-                    2 => self.tile::<W, FLUSH, 2, 2>(x, to),
-                    3 => self.tile::<W, FLUSH, 3, 1>(x, to),
-                    4 => self.tile::<W, FLUSH, 4, 1>(x, to),
-                    5 => self.tile::<W, FLUSH, 5, 1>(x, to),
-                    _ => self.tile::<W, FLUSH, MAX_TILE, 1>(x, to),
+                if six {
+                    let tile = |i| acts.tile(0, first + i * TILE).as_chunks().0.iter();
+                    self.tile::<W, FLUSH, 6, 1>(tile(0).zip(tile(1)).map(four_and_two), to);
+                    self.tile::<W, FLUSH, 6, 1>(tile(1).zip(tile(2)).map(two_and_four), to.add(6));
+                } else {
+                    self.one_tile::<W, FLUSH>(acts.tile_len(first), acts.tile(0, first), to);
                 }
+            }
+            first += if six { 3 * TILE } else { acts.tile_len(first) };
+        }
+    }
+
+    /// A tile of `t` tokens.
+    ///
+    /// # Safety
+    /// As for `multiply`; `x` and the sums from `to` on are those of the tile.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn one_tile<W: Float, const FLUSH: bool>(&self, t: usize, x: &[f32], to: *mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match t {
+                1 => self.tile::<W, FLUSH, 1, 4>(columns(x), to),
+                2 => self.tile::<W, FLUSH, 2, 2>(columns(x), to),
+                3 => self.tile::<W, FLUSH, 3, 1>(columns(x), to),
+                4 => self.tile::<W, FLUSH, 4, 1>(columns(x), to),
+                5 => self.tile::<W, FLUSH, 5, 1>(columns(x), to),
+                _ => self.tile::<W, FLUSH, MAX_TILE, 1>(columns(x), to),
             }
         }
     }
@@ -120,9 +146,9 @@ impl All<'_> {
     /// As for `multiply`; `x` and the sums from `to` on are those of `T` tokens.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn tile<W: Float, const FLUSH: bool, const T: usize, const G: usize>(
+    unsafe fn tile<'a, W: Float, const FLUSH: bool, const T: usize, const G: usize>(
         &self,
-        x: &[f32],
+        x: impl Columns<'a, T>,
         to: *mut Sums,
     ) {
         let (n_bytes, n_tokens) = (self.group_bytes, self.tokens.len());
@@ -132,15 +158,34 @@ impl All<'_> {
         unsafe {
             let at = |g: usize| (self.groups.as_ptr().add(g * n_bytes), to.add(g * n_tokens));
             while g + G <= n_groups {
-                stream::<W, FLUSH, T, G>(at(g), n_bytes, n_tokens, x);
+                stream::<W, FLUSH, T, G>(at(g), n_bytes, n_tokens, x.clone());
                 g += G;
             }
             while g < n_groups {
-                stream::<W, FLUSH, T, 1>(at(g), n_bytes, n_tokens, x);
+                stream::<W, FLUSH, T, 1>(at(g), n_bytes, n_tokens, x.clone());
                 g += 1;
             }
         }
     }
+}
+
+/// The activations of `T` tokens, column by column.
+trait Columns<'a, const T: usize>: Iterator<Item = [&'a f32; T]> + Clone {}
+impl<'a, const T: usize, I: Iterator<Item = [&'a f32; T]> + Clone> Columns<'a, T> for I {}
+
+/// Those of a tile.
+fn columns<const T: usize>(tile: &[f32]) -> impl Columns<'_, T> {
+    tile.as_chunks().0.iter().map(<[f32; T]>::each_ref)
+}
+
+/// Of two tiles' tokens the first six.
+fn four_and_two<'a>((a, b): (&'a [f32; TILE], &'a [f32; TILE])) -> [&'a f32; 6] {
+    [&a[0], &a[1], &a[2], &a[3], &b[0], &b[1]]
+}
+
+/// Of two tiles' tokens the last six.
+fn two_and_four<'a>((a, b): (&'a [f32; TILE], &'a [f32; TILE])) -> [&'a f32; 6] {
+    [&a[2], &a[3], &b[0], &b[1], &b[2], &b[3]]
 }
 
 /// A unit's columns of 16 rows, in the order of their multiplication: one, or two for BF16.
@@ -175,17 +220,18 @@ unsafe fn unit_of<W: Float, const FLUSH: bool>(from: *const u8) -> [Sixteen; 2] 
 /// `stride` apart.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn stream<W: Float, const FLUSH: bool, const T: usize, const G: usize>(
+unsafe fn stream<'a, W: Float, const FLUSH: bool, const T: usize, const G: usize>(
     (groups, to): (*const u8, *mut Sums),
     n_bytes: usize,
     stride: usize,
-    x: &[f32],
+    mut x: impl Columns<'a, T>,
 ) {
     let mut sums = [[[_mm256_setzero_ps(); 2]; T]; G];
-    for (i, x) in x.chunks_exact(T * W::UNIT).enumerate() {
+    let mut at = 0_usize;
+    while let Some(first) = x.next() {
+        let second = if W::UNIT == 2 { x.next() } else { None };
         for (g, sums) in sums.iter_mut().enumerate() {
-            let at = i * W::UNIT_BYTES;
-            // SAFETY: unit `i` of group `g`.
+            // SAFETY: a unit of group `g`.
             let w = unsafe {
                 let group = groups.add(g * n_bytes);
                 if at.is_multiple_of(64) {
@@ -193,10 +239,12 @@ unsafe fn stream<W: Float, const FLUSH: bool, const T: usize, const G: usize>(
                 }
                 unit_of::<W, FLUSH>(group.add(at))
             };
-            for (w, x) in w.iter().zip(x.as_chunks::<T>().0) {
-                step::<FLUSH, T>(w, x, sums);
+            step::<FLUSH, T>(&w[0], first, sums);
+            if let Some(second) = second {
+                step::<FLUSH, T>(&w[1], second, sums);
             }
         }
+        at += W::UNIT_BYTES;
     }
     for (g, sums) in sums.iter().enumerate() {
         for (t, sum) in sums.iter().enumerate() {
@@ -209,7 +257,7 @@ unsafe fn stream<W: Float, const FLUSH: bool, const T: usize, const G: usize>(
 /// One column.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn step<const FLUSH: bool, const T: usize>(w: &Sixteen, x: &[f32; T], sums: &mut [Sixteen; T]) {
+fn step<const FLUSH: bool, const T: usize>(w: &Sixteen, x: [&f32; T], sums: &mut [Sixteen; T]) {
     for (sum, x) in sums.iter_mut().zip(x) {
         let x = _mm256_broadcast_ss(x);
         *sum = [_mm256_fmadd_ps(w[0], x, sum[0]), _mm256_fmadd_ps(w[1], x, sum[1])];
