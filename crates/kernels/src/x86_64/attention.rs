@@ -4,7 +4,6 @@
 //! queries shares the conversion of the cache's numbers.
 #![expect(unsafe_code, reason = "calls of functions compiled for AVX2, and loads through pointers")]
 
-use super::dot::forget;
 use super::unpack::{fetch, halves};
 use crate::Avx2;
 use crate::attention::CHUNK;
@@ -181,7 +180,7 @@ pub(crate) fn values<T: Eight>(
             match v.n_queries() {
                 1 => weigh::<T, 1, 8>(v),
                 2 => weigh::<T, 2, 4>(v),
-                3 => weigh::<T, 3, 4>(v),
+                3 => weigh::<T, 3, 2>(v),
                 4 => weigh::<T, 4, 2>(v),
                 5 => weigh::<T, 5, 2>(v),
                 _ => weigh::<T, TILE, 2>(v),
@@ -232,16 +231,17 @@ unsafe fn vectors<T: Eight, const Q: usize, const D: usize>(values: &mut Values<
                 fetch(values.codes().wrapping_add(first * T::BYTES + AHEAD));
             }
             let mut scale = _mm256_setzero_ps();
-            for j in 0..D {
+            let mut v = [_mm256_setzero_ps(); D];
+            for (j, v) in v.iter_mut().enumerate() {
                 if T::SCALED && (8 * j).is_multiple_of(GROUP) {
                     scale = broadcast(values.scales().add((first + 8 * j) / GROUP * 2));
                 }
-                let v = T::load(values.codes().add((first + 8 * j) * T::BYTES), scale);
-                // Where there are no registers for the probabilities, they are loaded each time.
-                let p = if Q * (D + 1) < 15 { p } else { forget(p.cast_mut()).cast_const() };
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let p = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
-                    acc[j] = _mm256_fmadd_ps(p, v, acc[j]);
+                *v = T::load(values.codes().add((first + 8 * j) * T::BYTES), scale);
+            }
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let p = _mm256_broadcast_ss(&*p.add(i * CHUNK + pos));
+                for (acc, v) in acc.iter_mut().zip(v) {
+                    *acc = _mm256_fmadd_ps(p, v, *acc);
                 }
             }
         }
