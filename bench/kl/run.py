@@ -5,6 +5,7 @@
     ... --models smollm2-q4_1,gemma3-270m          only these
     ... --chunks 10                                of more text: where four chunks show a difference, for instance
     ... --scalar ~/reference-r/bin/python          R itself instead of its twin; slow
+    ... --only-r                                   column R of rows that are there; needs no llama.cpp, only numpy
     ... --report                                   only writes the report anew, from bench/kl/results.json
 
 The truth is `--numerics oracle`: f64 throughout, nothing rounded but the weights. Compared with it are `fast`, llama.cpp's
@@ -104,6 +105,10 @@ def measure(options, name, path):
         return json.loads(file.read_text())
 
     job = {"model": str(path), "truth": str(truth)}
+    if options.only_r:
+        rows = {"R": kept(f"reference-{binary}", lambda: lockstep_rows(options, name, path, "reference", truth))}
+        truth.unlink(missing_ok=True)
+        return rows
     scalar = {"scalar": True, "repack": False, "flash": False}
     ours = lambda numerics: kept(f"{numerics}-{binary}", lambda: lockstep_rows(options, name, path, numerics, truth))
     rows = {"fast": ours("fast")}
@@ -134,6 +139,14 @@ def summarize(rows):
             "difference": interval(np.asarray(rows["fast"]) - np.asarray(rows[best]))}
 
 
+def add_r(row, found, model):
+    """Adds what is found of R to a row of the same tokens and weights."""
+    if row is None or row["n_tokens"] != len(found) or row["model_sha256"] != model:
+        raise SystemExit("no row of this model and this many tokens is there: it must be measured as a whole")
+    row["mean"]["R"] = float(np.mean(found))
+    peers.say(f"{row['description']}: R {row['mean']['R']}")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda names: names.split(","), help="of " + ", ".join(models()))
@@ -144,6 +157,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lockstep", type=Path, help="a binary; else it is built")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "peers", help="models and logits; gigabytes")
+    parser.add_argument("--only-r", action="store_true", help="only column R, of rows that are there")
     parser.add_argument("--report", action="store_true", help="only the report")
     return parser.parse_args()
 
@@ -156,7 +170,7 @@ def main():
     # What is not measured now stays from the run before.
     data = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not options.report:
-        if not options.native:
+        if not options.native and not options.only_r:
             raise SystemExit("--native names the Python of build N")
         options.work.mkdir(parents=True, exist_ok=True)
         options.lockstep = options.lockstep or peers.build_lockstep()
@@ -164,7 +178,12 @@ def main():
         for name in options.models or known:
             description, how = known[name]
             path = peers.prepare(how, options.work, options.lockstep)
-            found = summarize(measure(options, name, path))
+            rows = measure(options, name, path)
+            if options.only_r:
+                add_r(data.get(name), rows["R"], sha256(path))
+                RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+                continue
+            found = summarize(rows)
             peers.say(f"{name}: {found}")
             data[name] = found | {"description": description, "model_sha256": sha256(path), "lockstep": peers.commit()}
             data = {name: data[name] for name in known if name in data}
