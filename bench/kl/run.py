@@ -105,12 +105,12 @@ def measure(options, name, path):
         return json.loads(file.read_text())
 
     job = {"model": str(path), "truth": str(truth)}
-    if options.only_r:
-        rows = {"R": kept(f"reference-{binary}", lambda: lockstep_rows(options, name, path, "reference", truth))}
-        truth.unlink(missing_ok=True)
-        return rows
     scalar = {"scalar": True, "repack": False, "flash": False}
     ours = lambda numerics: kept(f"{numerics}-{binary}", lambda: lockstep_rows(options, name, path, numerics, truth))
+    if options.only_r:
+        rows = {"R": ours("reference")}
+        truth.unlink(missing_ok=True)
+        return rows
     rows = {"fast": ours("fast")}
     for flags, of in NATIVE.items():
         who = "n" + "".join(str(int(value)) for value in of.values())
@@ -181,12 +181,11 @@ def main():
             rows = measure(options, name, path)
             if options.only_r:
                 add_r(data.get(name), rows["R"], sha256(path))
-                RESULTS.write_text(json.dumps(data, indent=1) + "\n")
-                continue
-            found = summarize(rows)
-            peers.say(f"{name}: {found}")
-            data[name] = found | {"description": description, "model_sha256": sha256(path), "lockstep": peers.commit()}
-            data = {name: data[name] for name in known if name in data}
+            else:
+                found = summarize(rows)
+                peers.say(f"{name}: {found}")
+                data[name] = found | {"description": description, "model_sha256": sha256(path), "lockstep": peers.commit()}
+                data = {name: data[name] for name in known if name in data}
             RESULTS.write_text(json.dumps(data, indent=1) + "\n")
     report.rewrite(ROOT / "bench", list(peers.models()))
 

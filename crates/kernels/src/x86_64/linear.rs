@@ -64,7 +64,7 @@ unsafe fn products<F: Format, D: Dot>(
     assert!(TileActs::complete::<F, D>(acts), "all that the format needs");
     // SAFETY: the caller's promise.
     unsafe {
-        // Where it was measured to be faster: four tokens are worth unpacking codes of 5 and 6 bits to memory once.
+        // Where it was measured to be faster: for four tokens, codes of 5 and 6 bits are better unpacked to memory once.
         let direct = !D::WIDE && tokens.len() == acts.n_tokens && acts.n_tokens <= acts.tile;
         match acts.n_tokens {
             1 => few::<F, D, 1>(group, acts, sums),
